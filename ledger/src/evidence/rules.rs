@@ -1,0 +1,393 @@
+//! The rules that a complete trace obeys. The sequencer refuses an append that would break one, and the verifier calls a
+//! ledger broken where one does not hold: both run [`TraceState::apply`].
+//!
+//! A request's life, as its trace tells it:
+//!
+//! ```text
+//! request.received → identity.verified → policy.decided ┬ deny ──────────→ request.denied
+//!        └→ request.denied      └→ request.denied       ├ permit ────────→ source.queried(n) → chunk.masked(n)
+//!                                                       │      → delivery.intended(n) ┬→ delivery.committed(n) → request.completed
+//!                                                       │                             └→ delivery.aborted(n) → source.queried(n+1) …
+//!                                                       └ needs_approval → approval.requested → approval.used … → policy.decided …
+//! ```
+//!
+//! `request.failed` may end it anywhere after a permit or while approval is awaited, except between a committed delivery
+//! and its completion, or while an intent is unresolved.
+
+use super::{
+    digest::TraceId,
+    step::{Int, Kind, Step, Verdict},
+};
+use crate::tlog::Hash;
+use serde::{Deserialize, Serialize};
+
+/// Gives `then` where `trace` is the name that its first entry must have.
+fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) -> Result<Phase, Violation> {
+    if trace == expected { Ok(then) } else { Err(Violation::Name { found, trace }) }
+}
+
+/// Where a trace stands after its last entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing yet.
+    Empty,
+    /// A log, identity, policy, catalog or connection in force: it may change, and is never finished.
+    Standing,
+    /// A request came in, its caller is not yet verified.
+    Received,
+    /// The caller is verified, policy was not asked yet.
+    Verified,
+    /// Policy permits; nothing was fetched yet.
+    Permitted,
+    /// Policy says no; the refusal is owed.
+    Refused,
+    /// Policy wants approval; nobody was asked yet.
+    ApprovalNeeded,
+    /// People were asked.
+    Waiting,
+    /// Enough people may have answered; policy must be asked again.
+    Approved,
+    /// A query was recorded.
+    Queried,
+    /// The rows were masked.
+    Masked,
+    /// Bytes may have left: this must be resolved.
+    Intended,
+    /// Bytes were delivered; the completion is owed.
+    Committed,
+    /// The attempt came to nothing; another may follow.
+    Aborted,
+    /// An approval in force: it may be revoked.
+    Granted,
+    /// Finished: nothing may follow.
+    Closed,
+}
+
+impl Phase {
+    /// Whether the trace tells a story that has an end and has not reached it.
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::Empty | Self::Standing | Self::Granted | Self::Closed)
+    }
+}
+
+/// Why an entry may not stand where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The type may not follow.
+    #[error("`{found}` may not follow {phase:?}")]
+    Order {
+        /// The entry's type.
+        found: &'static str,
+        /// Where the trace stood.
+        phase: Phase,
+    },
+    /// The attempt is not the current one (or the next, for a new query).
+    #[error("`{found}` for attempt {attempt}, expected {expected}")]
+    Attempt {
+        /// The entry's type.
+        found: &'static str,
+        /// The attempt it names.
+        attempt: u64,
+        /// The attempt it should name.
+        expected: u64,
+    },
+    /// The trace's name is not the one that its first entry must have.
+    #[error("`{found}` opens trace {trace}, which is not its name")]
+    Name {
+        /// The entry's type.
+        found: &'static str,
+        /// The name it stands under.
+        trace: TraceId,
+    },
+    /// The chunk's account does not match the decision.
+    #[error("the mask account does not match the obligations: {0}")]
+    Account(String),
+    /// A decision contradicts itself.
+    #[error("the decision contradicts itself: {0}")]
+    Decision(String),
+    /// The entry is about another identity, version or destination than its trace.
+    #[error("`{found}` names {what} `{named}`, the trace is about `{expected}`")]
+    Subject {
+        /// The entry's type.
+        found: &'static str,
+        /// What is named.
+        what: &'static str,
+        /// What it names.
+        named: String,
+        /// What it should name.
+        expected: String,
+    },
+    /// Approval is missing: a group that was asked is not among those whose approvals are used.
+    #[error("{0}")]
+    Approval(String),
+}
+
+/// What must be remembered of a trace to judge its next entry. A few hundred bytes while it is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// The attempt under way; 0 before the first.
+    pub attempt: Int,
+    /// The pseudonym that it is about: caller, identity, approver; the name of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The request's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Hash>,
+    /// The digest of the obligations last decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obligations: Option<Hash>,
+    /// The column, class and rule of every column last decided; the mask account must agree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<(String, String, String)>,
+    /// The connection and table last decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<(String, String)>,
+    /// The groups that policy last asked to approve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// The approvals relied on since people were last asked: trace and leaf hash of the grant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<(TraceId, Hash)>,
+    /// The request that an approval is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<TraceId>,
+    /// The version of a policy or catalog.
+    #[serde(default)]
+    pub version: Int,
+}
+
+impl Default for TraceState {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Empty,
+            attempt: Int::ZERO,
+            subject: None,
+            digest: None,
+            obligations: None,
+            columns: Vec::new(),
+            table: None,
+            groups: Vec::new(),
+            approvals: Vec::new(),
+            request: None,
+            version: Int::ZERO,
+        }
+    }
+}
+
+impl TraceState {
+    /// Takes the trace one step on, or says why that step may not stand here. Unchanged on error.
+    pub fn apply(&mut self, trace: TraceId, step: &Step) -> Result<(), Violation> {
+        let mut next = self.clone();
+        next.advance(trace, step)?;
+        *self = next;
+        Ok(())
+    }
+
+    fn advance(&mut self, trace: TraceId, step: &Step) -> Result<(), Violation> {
+        use Phase as P;
+        let found = step.kind();
+        let order = Violation::Order { found, phase: self.phase };
+        self.phase = match (self.phase, step) {
+            (P::Empty, Step::LogCreated(_)) => named(found, trace, TraceId::log(), P::Standing)?,
+            (P::Empty, Step::IdentityRegistered(s)) => {
+                if s.kind == Kind::Agent && s.owner.is_none() {
+                    return Err(Violation::Decision("an agent without an owner".into()));
+                }
+                self.subject = Some(s.identity.clone());
+                named(found, trace, TraceId::identity(&s.identity), P::Standing)?
+            }
+            (P::Standing, Step::GroupsChanged(s)) => self.same_subject(found, "identity", &s.identity, P::Standing)?,
+            (P::Standing, Step::IdentityRevoked(s)) => self.same_subject(found, "identity", &s.identity, P::Closed)?,
+            (P::Empty | P::Standing, Step::PolicyChanged(s)) => {
+                named(found, trace, TraceId::policy(), P::Standing)?;
+                self.next_version(found, s.version)?
+            }
+            (P::Empty | P::Standing, Step::CatalogChanged(s)) => {
+                named(found, trace, TraceId::catalog(), P::Standing)?;
+                self.next_version(found, s.version)?
+            }
+            (P::Empty | P::Standing, Step::ConnectionChanged(s)) => {
+                named(found, trace, TraceId::connection(&s.connection), P::Standing)?
+            }
+            (P::Empty, Step::RequestRejected(s)) => {
+                let name = TraceId::rejected(&s.topic, s.partition.get(), s.offset.get());
+                named(found, trace, name, P::Closed)?
+            }
+            (P::Empty, Step::RequestReceived(s)) => {
+                self.digest = Some(s.digest);
+                P::Received
+            }
+            (P::Received, Step::IdentityVerified(s)) => {
+                self.subject = Some(s.identity.clone());
+                P::Verified
+            }
+            (P::Verified | P::Approved, Step::PolicyDecided(s)) => self.decide(s)?,
+            (P::Verified | P::Refused | P::Waiting, Step::RequestDenied(_)) => P::Closed,
+            (P::ApprovalNeeded, Step::ApprovalRequested(s)) => {
+                self.expect_digests(Some(s.request), Some(s.obligations))?;
+                if s.groups != self.groups {
+                    return Err(Violation::Approval("other groups were asked than policy named".into()));
+                }
+                self.approvals.clear();
+                P::Waiting
+            }
+            (P::Waiting | P::Approved, Step::ApprovalUsed(s)) => {
+                self.approvals.push((s.approval, s.leaf));
+                P::Approved
+            }
+            (P::Permitted | P::Queried | P::Masked | P::Aborted, Step::SourceQueried(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt.next())?;
+                if self.table != Some((s.connection.clone(), s.table.clone())) {
+                    return Err(Violation::Subject {
+                        found,
+                        what: "table",
+                        named: format!("{}.{}", s.connection, s.table),
+                        expected: self.table.as_ref().map(|(c, t)| format!("{c}.{t}")).unwrap_or_default(),
+                    });
+                }
+                self.attempt = s.attempt;
+                P::Queried
+            }
+            (P::Queried, Step::ChunkMasked(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt)?;
+                self.expect_account(s)?;
+                P::Masked
+            }
+            (P::Masked, Step::DeliveryIntended(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt)?;
+                self.same_subject(found, "identity", &s.to, P::Intended)?
+            }
+            (P::Intended, Step::DeliveryCommitted(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt)?;
+                P::Committed
+            }
+            (P::Intended, Step::DeliveryAborted(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt)?;
+                P::Aborted
+            }
+            (P::Committed, Step::RequestCompleted(s)) => {
+                self.expect_attempt(found, s.attempt, self.attempt)?;
+                P::Closed
+            }
+            (
+                P::Permitted | P::Waiting | P::Approved | P::Queried | P::Masked | P::Aborted | P::ApprovalNeeded,
+                Step::RequestFailed(_),
+            ) => P::Closed,
+            (P::Empty, Step::ApprovalGranted(s)) => {
+                self.subject = Some(s.identity.clone());
+                self.digest = Some(s.digest);
+                self.obligations = Some(s.obligations);
+                self.groups.clone_from(&s.groups);
+                self.request = Some(s.request);
+                P::Granted
+            }
+            (P::Empty, Step::ApprovalDenied(s)) => {
+                self.subject = Some(s.identity.clone());
+                P::Closed
+            }
+            (P::Granted, Step::ApprovalRevoked(_)) => P::Closed,
+            _ => return Err(order),
+        };
+        Ok(())
+    }
+
+    fn decide(&mut self, s: &super::step::PolicyDecided) -> Result<Phase, Violation> {
+        let contradiction = |why: &str| Err(Violation::Decision(why.into()));
+        let deny = s.verdict == Verdict::Deny;
+        if deny != s.columns.is_empty() || deny != s.table.is_none() || deny != s.connection.is_none() {
+            return contradiction("a refusal names no table and no columns, and everything else names both");
+        }
+        let asks = s.verdict == Verdict::NeedsApproval;
+        let settled = s.verdict == Verdict::Permit && self.phase == Phase::Approved;
+        if (asks && s.approval.is_empty()) || (!asks && !settled && !s.approval.is_empty()) {
+            return contradiction("groups are named where approval is needed, or was needed and given, and nowhere else");
+        }
+        if settled && self.obligations != Some(s.obligations) {
+            // What was approved is what may leave: any other obligations ask again.
+            return Err(Violation::Approval("permitted with other obligations than those approved".into()));
+        }
+        self.columns = s.columns.iter().map(|c| (c.column.clone(), c.class.clone(), c.rule.clone())).collect();
+        self.table = s.connection.clone().zip(s.table.clone());
+        self.obligations = Some(s.obligations);
+        self.groups.clone_from(&s.approval);
+        Ok(match s.verdict {
+            Verdict::Permit => Phase::Permitted,
+            Verdict::Deny => Phase::Refused,
+            Verdict::NeedsApproval => Phase::ApprovalNeeded,
+        })
+    }
+
+    fn next_version(&mut self, found: &'static str, version: Int) -> Result<Phase, Violation> {
+        let expected = self.version.next();
+        if version != expected {
+            return Err(Violation::Subject {
+                found,
+                what: "version",
+                named: version.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        self.version = version;
+        Ok(Phase::Standing)
+    }
+
+    fn same_subject(
+        &self,
+        found: &'static str,
+        what: &'static str,
+        named: &str,
+        then: Phase,
+    ) -> Result<Phase, Violation> {
+        match &self.subject {
+            Some(subject) if subject == named => Ok(then),
+            subject => Err(Violation::Subject {
+                found,
+                what,
+                named: named.into(),
+                expected: subject.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    fn expect_attempt(&self, found: &'static str, attempt: Int, expected: Int) -> Result<(), Violation> {
+        if attempt == expected {
+            return Ok(());
+        }
+        Err(Violation::Attempt { found, attempt: attempt.get(), expected: expected.get() })
+    }
+
+    fn expect_digests(&self, request: Option<Hash>, obligations: Option<Hash>) -> Result<(), Violation> {
+        if self.digest == request && self.obligations == obligations {
+            return Ok(());
+        }
+        Err(Violation::Approval("asked about another request or other obligations than were decided".into()))
+    }
+
+    fn expect_account(&self, s: &super::step::ChunkMasked) -> Result<(), Violation> {
+        if s.columns.len() != self.columns.len() {
+            let (found, required) = (s.columns.len(), self.columns.len());
+            return Err(Violation::Account(format!("found {found} columns, decided {required}")));
+        }
+        for (did, (column, class, rule)) in s.columns.iter().zip(&self.columns) {
+            if did.column != *column || did.class != *class || did.rule != *rule {
+                return Err(Violation::Account(format!(
+                    "`{}` ({}) under `{}`, decided `{column}` ({class}) under `{rule}`",
+                    did.column, did.class, did.rule
+                )));
+            }
+            if did.seen != s.rows {
+                return Err(Violation::Account(format!("`{column}`: {} cells in {} rows", did.seen, s.rows)));
+            }
+            if rule == "clear" && (did.transform != "clear" || did.changed != Int::ZERO) {
+                return Err(Violation::Account(format!("`{column}` is clear, yet `{}` ran", did.transform)));
+            }
+            if rule != "clear" && did.transform == "clear" {
+                return Err(Violation::Account(format!("`{column}` is masked by `{rule}`, yet nothing ran")));
+            }
+        }
+        Ok(())
+    }
+}
