@@ -60,6 +60,8 @@ pub enum Phase {
     Aborted,
     /// An approval in force: it may be revoked.
     Granted,
+    /// An identity or approval that was in force and was revoked: nothing may follow.
+    Revoked,
     /// Finished: nothing may follow.
     Closed,
 }
@@ -67,7 +69,7 @@ pub enum Phase {
 impl Phase {
     /// Whether the trace tells a story that has an end and has not reached it.
     pub const fn is_open(self) -> bool {
-        !matches!(self, Self::Empty | Self::Standing | Self::Granted | Self::Closed)
+        !matches!(self, Self::Empty | Self::Standing | Self::Granted | Self::Revoked | Self::Closed)
     }
 }
 
@@ -200,7 +202,7 @@ impl TraceState {
                 named(found, trace, TraceId::identity(&s.identity), P::Standing)?
             }
             (P::Standing, Step::GroupsChanged(s)) => self.same_subject(found, "identity", &s.identity, P::Standing)?,
-            (P::Standing, Step::IdentityRevoked(s)) => self.same_subject(found, "identity", &s.identity, P::Closed)?,
+            (P::Standing, Step::IdentityRevoked(s)) => self.same_subject(found, "identity", &s.identity, P::Revoked)?,
             (P::Empty | P::Standing, Step::PolicyChanged(s)) => {
                 named(found, trace, TraceId::policy(), P::Standing)?;
                 self.next_version(found, s.version)?
@@ -288,7 +290,7 @@ impl TraceState {
                 self.subject = Some(s.identity.clone());
                 P::Closed
             }
-            (P::Granted, Step::ApprovalRevoked(_)) => P::Closed,
+            (P::Granted, Step::ApprovalRevoked(_)) => P::Revoked,
             _ => return Err(order),
         };
         Ok(())

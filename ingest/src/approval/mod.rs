@@ -1,0 +1,484 @@
+//! Approvals: reads `chunk.approvals`, judges each answer, gives a yes a trace of its own, and takes the request on once every
+//! group that was asked has answered. What waits is known from the ledger alone, so a restart forgets nothing; a request that
+//! waits occupies no thread and no partition.
+
+use crate::broker::{self, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
+use crate::door;
+use crate::identity::claims::{self, ApprovalClaims, ApprovalDecision};
+use crate::identity::{Identity, Registry};
+use crate::pipeline::chunk::{claims_of, steps_of};
+use crate::pipeline::request::{Identified, Rejected};
+use crate::pipeline::status::{Status, Word};
+use crate::pipeline::worker::{connect, work_record};
+use crate::pipeline::{Core, Fault, now, payload};
+use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified, Verified};
+use countersign_ledger::evidence::step::{
+    ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
+    RequestFailed, Verdict,
+};
+use countersign_ledger::evidence::{Class, Commitment, Phase, Reason, Step, TraceId, TraceState};
+use countersign_ledger::store::{Append, AppendError, Payload};
+use countersign_ledger::tlog::Hash;
+use countersign_masker::{Action, Resource, Subject, permits};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The word for this door in entries.
+pub const DOOR: &str = "approvals";
+
+/// A yes that stands.
+#[derive(Clone, Debug)]
+struct Grant {
+    trace: TraceId,
+    index: u64,
+    leaf: Hash,
+    groups: Vec<String>,
+    digest: Hash,
+    obligations: Hash,
+    not_before: u64,
+    not_after: u64,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Where the trace stands.
+    pub head: Hash,
+    /// What has happened.
+    pub state: TraceState,
+    /// What people were asked.
+    pub asked: ApprovalRequested,
+}
+
+/// Runs the approvals door until the service drains.
+pub fn run(core: &Core) {
+    while !core.drain.is_on() {
+        if let Err(fault) = consume(core) {
+            metrics::counter!("countersign_door_faults_total", "door" => DOOR).increment(1);
+            tracing::warn!(error = %fault, "the approvals door starts over");
+            core.drain.sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+fn consume(core: &Core) -> Result<(), Fault> {
+    let transactor = connect(core, "approvals")?;
+    let kafka = &core.config.kafka;
+    let member = Member::join(kafka, "countersign-approvals", &[broker::APPROVALS], Duration::from_secs(300))?;
+    let mut office = Office::open(core)?;
+    while !core.drain.is_on() {
+        let batch = member.batch(64, Duration::from_millis(200))?;
+        let mut out = Vec::new();
+        for record in &batch {
+            out.extend(office.take(&transactor, record)?);
+        }
+        // Time passes for those that wait, whether or not records come.
+        out.extend(office.sweep(&transactor)?);
+        if !batch.is_empty() {
+            let group = member.metadata().ok_or_else(|| Fault::Other("the consumer has no group".into()))?;
+            transactor.transact(out, Some((&offsets_after(&batch)?, &group)))?;
+        } else if !out.is_empty() {
+            transactor.transact(out, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// The request that waits under a trace, `None` where none does.
+pub fn waiting(core: &Core, trace: TraceId) -> Result<Option<Waiting>, Fault> {
+    let Some((head, state, steps)) = steps_of(core, trace)? else { return Ok(None) };
+    if state.phase != Phase::Waiting {
+        return Ok(None);
+    }
+    let asked = steps.into_iter().rev().find_map(|(_, s)| match s {
+        Step::ApprovalRequested(s) => Some(s),
+        _ => None,
+    });
+    Ok(asked.map(|asked| Waiting { trace, head, state, asked }))
+}
+
+/// All requests that wait.
+pub fn all_waiting(core: &Core) -> Result<Vec<Waiting>, Fault> {
+    let mut all = Vec::new();
+    for (trace, _) in core.ledger.open_traces() {
+        all.extend(waiting(core, trace)?);
+    }
+    Ok(all)
+}
+
+/// What the door remembers between records: the grants that stand, by request. All of it comes from the ledger.
+struct Office<'a> {
+    core: &'a Core,
+    grants: HashMap<TraceId, Vec<Grant>>,
+}
+
+/// Who answers, and what.
+struct Answer {
+    approver: Arc<Identity>,
+    claims: ApprovalClaims,
+    token: Payload,
+    trace: TraceId,
+}
+
+impl<'a> Office<'a> {
+    fn open(core: &'a Core) -> Result<Self, Fault> {
+        let mut grants: HashMap<TraceId, Vec<Grant>> = HashMap::new();
+        let mut indices = Vec::new();
+        core.ledger.traces(|trace, head| {
+            if head.state.phase == Phase::Granted {
+                indices.extend(head.entries.first().map(|index| (trace, *index, head.head)));
+            }
+        })?;
+        for (trace, index, leaf) in indices {
+            if let Some(Step::ApprovalGranted(s)) = core.ledger.entry(index)?.map(|e| e.body) {
+                grants.entry(s.request).or_default().push(grant(trace, index, leaf, &s));
+            }
+        }
+        Ok(Self { core, grants })
+    }
+
+    fn take(&mut self, transactor: &Transactor, record: &Incoming) -> Result<Vec<Outgoing>, Fault> {
+        metrics::counter!("countersign_records_total", "door" => DOOR).increment(1);
+        let now = now();
+        let registry = self.core.registry.load_full();
+        let (signer, reason) = match self.verify(&registry, record, now) {
+            Ok(answer) => {
+                // The very same answer once more, after a crash or by a second copy: it changes nothing.
+                if self.core.ledger.trace(&answer.trace)?.is_some() && answer.claims.decision != ApprovalDecision::Revoke {
+                    return self.settle(transactor, TraceId(answer.claims.request), now);
+                }
+                let result = match answer.claims.decision {
+                    ApprovalDecision::Revoke => self.revoke(&answer)?,
+                    _ => self.answer(transactor, &registry, &answer, now)?,
+                };
+                match result {
+                    Ok(out) => return Ok(out),
+                    Err(reason) => (Some(answer.approver), reason),
+                }
+            }
+            Err((signer, reason)) => (signer, reason),
+        };
+        door::reject(self.core, transactor, DOOR, &[(record, Rejected { reason, signer })])
+    }
+
+    fn verify(
+        &self,
+        registry: &Registry,
+        record: &Incoming,
+        now: u64,
+    ) -> Result<Answer, (Option<Arc<Identity>>, Reason)> {
+        let nobody = |reason| (None, reason);
+        if record.value.len() > MAX_TOKEN_BYTES {
+            return Err(nobody(Reason::TooLarge));
+        }
+        let token = Unverified::parse(&record.value).map_err(nobody)?;
+        claims::expect_typ::<ApprovalClaims>(&token).map_err(nobody)?;
+        let approver = registry.by_kid(&token.header.kid).ok_or(nobody(Reason::UnknownKey))?.clone();
+        let verified: Verified = token.verify(&approver.key).map_err(nobody)?;
+        if !approver.is_active(now) {
+            return Err(nobody(Reason::RevokedKey));
+        }
+        let somebody = |reason| (Some(approver.clone()), reason);
+        let claims: ApprovalClaims = verified.claims().map_err(somebody)?;
+        claims::expect_names(&claims, &self.core.config.origin, &approver.name).map_err(somebody)?;
+        match claims::expect_time(&claims, now) {
+            Err(Reason::Expired) => return Err(somebody(Reason::ApprovalExpired)),
+            other => other.map_err(somebody)?,
+        }
+        let token = payload(Class::Approval, record.value.clone()).map_err(|_| somebody(Reason::Internal))?;
+        let trace = TraceId::approval(&claims.iss, &claims.jti);
+        Ok(Answer { approver, claims, token, trace })
+    }
+
+    /// A yes or a no. The inner error is the answer's fault, the outer the service's.
+    fn answer(
+        &mut self,
+        transactor: &Transactor,
+        registry: &Registry,
+        answer: &Answer,
+        now: u64,
+    ) -> Result<Result<Vec<Outgoing>, Reason>, Fault> {
+        let Answer { approver, claims, token, trace } = answer;
+        let request = TraceId(claims.request);
+        let Some(waiting) = waiting(self.core, request)? else { return Ok(Err(Reason::NotWaiting)) };
+        if waiting.asked.request != claims.digest || waiting.asked.obligations != claims.obligations {
+            return Ok(Err(Reason::DigestMismatch));
+        }
+        if waiting.asked.not_after.get() <= now {
+            return Ok(Err(Reason::ApprovalExpired));
+        }
+        let requester = waiting.state.subject.as_deref().and_then(|p| registry.by_pseudonym(p));
+        let Some(requester) = requester else { return Ok(Err(Reason::NotWaiting)) };
+        if is_self(approver, requester) {
+            return Ok(Err(Reason::SelfApproval));
+        }
+        let groups: Vec<String> =
+            waiting.asked.groups.iter().filter(|g| approver.groups.contains(g)).cloned().collect();
+        if groups.is_empty() || !self.may_approve(registry, approver, &waiting, now)? {
+            return Ok(Err(Reason::NotAnApprover));
+        }
+        let reason = Commitment(claims.reason);
+        let registered = Int::saturating(approver.registered);
+        let (identity, kid) = (approver.pseudonym.clone(), approver.kid.clone());
+        let (digest, obligations) = (claims.digest, claims.obligations);
+        let step: Step = if claims.decision == ApprovalDecision::Grant {
+            let (signed_at, not_before, not_after) = (
+                Int::saturating(claims.iat),
+                Int::saturating(claims.nbf),
+                Int::saturating(claims.exp),
+            );
+            ApprovalGranted {
+                request,
+                digest,
+                obligations,
+                identity,
+                kid,
+                registered,
+                groups,
+                signed_at,
+                not_before,
+                not_after,
+                reason,
+                token: token.commitment(),
+            }
+            .into()
+        } else {
+            let token = token.commitment();
+            ApprovalDenied { request, digest, obligations, identity, kid, registered, groups, reason, token }.into()
+        };
+        let append = Append {
+            payloads: vec![token.clone()],
+            // The approver's registration, and the request itself: both as they were when this was judged.
+            guards: vec![approver.guard(), (request, Some(waiting.head))],
+            deadline: Some(claims.exp.min(approver.not_after)),
+            ..Append::opening(*trace, vec![step])
+        };
+        let appended = match self.core.ledger.append(append) {
+            Ok(appended) => appended,
+            Err(AppendError::GuardMoved { trace, .. }) if trace == request => return Ok(Err(Reason::NotWaiting)),
+            Err(AppendError::GuardMoved { .. }) => return Ok(Err(Reason::RevokedKey)),
+            Err(AppendError::Deadline { .. }) => return Ok(Err(Reason::ApprovalExpired)),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(durable) = appended.entries.last() else { return Ok(Ok(Vec::new())) };
+        if let Step::ApprovalGranted(s) = &durable.entry().body {
+            let grant = grant(*trace, durable.index().get(), durable.leaf(), s);
+            self.grants.entry(request).or_default().push(grant);
+            return Ok(Ok(self.settle(transactor, request, now)?));
+        }
+        let step = RequestDenied { reason: Reason::ApprovalDenied };
+        Ok(Ok(self.end(transactor, &waiting, step.into(), Word::Denied, Reason::ApprovalDenied)?))
+    }
+
+    fn may_approve(
+        &self,
+        registry: &Registry,
+        approver: &Identity,
+        waiting: &Waiting,
+        now: u64,
+    ) -> Result<bool, Fault> {
+        let (Some(policy), Some((connection, table))) = (&registry.policy, &waiting.state.table) else {
+            return Ok(false);
+        };
+        let subject = Subject {
+            id: approver.name.clone(),
+            groups: approver.groups.clone(),
+            on_behalf_of: None,
+            door: DOOR.into(),
+            time: now,
+        };
+        let resource = Resource::Table { connection: connection.clone(), table: table.clone() };
+        // A policy that fails while it is evaluated gives nobody a right.
+        Ok(permits(&policy.value, &subject, Action::Approve, &resource).unwrap_or(false))
+    }
+
+    /// Takes a yes back: by the one who gave it, by another of the same group, or by an admin.
+    fn revoke(&mut self, answer: &Answer) -> Result<Result<Vec<Outgoing>, Reason>, Fault> {
+        let Answer { approver, claims, token, .. } = answer;
+        let trace = TraceId(claims.request);
+        let Some((head, state, steps)) = steps_of(self.core, trace)? else { return Ok(Err(Reason::NotWaiting)) };
+        let Some((_, Step::ApprovalGranted(grant))) = steps.first() else { return Ok(Err(Reason::NotWaiting)) };
+        if state.phase != Phase::Granted {
+            // Revoked already: the same wish once more is fulfilled.
+            return Ok(Ok(Vec::new()));
+        }
+        if grant.digest != claims.digest || grant.obligations != claims.obligations {
+            return Ok(Err(Reason::DigestMismatch));
+        }
+        let same_group = grant.groups.iter().any(|g| approver.groups.contains(g));
+        if grant.identity != approver.pseudonym && !same_group && !approver.admin {
+            return Ok(Err(Reason::NotAnApprover));
+        }
+        let step = ApprovalRevoked {
+            identity: approver.pseudonym.clone(),
+            kid: approver.kid.clone(),
+            registered: Int::saturating(approver.registered),
+            token: token.commitment(),
+        };
+        let append = Append {
+            payloads: vec![token.clone()],
+            guards: vec![approver.guard()],
+            ..Append::following(trace, head, vec![step.into()])
+        };
+        match self.core.ledger.append(append) {
+            Ok(_) | Err(AppendError::HeadMoved { .. }) => {}
+            Err(AppendError::GuardMoved { .. }) => return Ok(Err(Reason::RevokedKey)),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(grants) = self.grants.get_mut(&grant.request) {
+            grants.retain(|g| g.trace != trace);
+        }
+        Ok(Ok(Vec::new()))
+    }
+
+    /// Takes a waiting request on if every group that was asked has an answer that counts now.
+    fn settle(&mut self, transactor: &Transactor, request: TraceId, now: u64) -> Result<Vec<Outgoing>, Fault> {
+        let Some(waiting) = waiting(self.core, request)? else {
+            // Taken on before: put the work out once more, since the transaction that should have may have been lost.
+            let phase = self.core.ledger.trace(&request)?.map(|h| h.state.phase);
+            return Ok(if phase == Some(Phase::Permitted) { vec![work_record(request)] } else { Vec::new() });
+        };
+        let grants = self.grants.get(&request).map(Vec::as_slice).unwrap_or_default();
+        let mut used: BTreeMap<TraceId, &Grant> = BTreeMap::new();
+        for group in &waiting.asked.groups {
+            let counts = |g: &&Grant| {
+                g.groups.contains(group)
+                    && g.digest == waiting.asked.request
+                    && g.obligations == waiting.asked.obligations
+                    && g.not_before <= now
+                    && now < g.not_after
+            };
+            match grants.iter().find(counts) {
+                Some(grant) => used.insert(grant.trace, grant),
+                None => return Ok(Vec::new()),
+            };
+        }
+        let used: Vec<Grant> = used.into_values().cloned().collect();
+        self.take_on(transactor, &waiting, &used, now)
+    }
+
+    fn take_on(
+        &self,
+        transactor: &Transactor,
+        waiting: &Waiting,
+        used: &[Grant],
+        now: u64,
+    ) -> Result<Vec<Outgoing>, Fault> {
+        let registry = self.core.registry.load_full();
+        let (request, identity) = self.request_of(&registry, waiting)?;
+        if !identity.is_active(now) {
+            let reason = Reason::IdentityChanged;
+            return self.end(transactor, waiting, RequestFailed { reason, detail: None }.into(), Word::Failed, reason);
+        }
+        let mut steps: Vec<Step> = used
+            .iter()
+            .map(|g| ApprovalUsed { approval: g.trace, index: Int::saturating(g.index), leaf: g.leaf }.into())
+            .collect();
+        let mut decided = door::decide(self.core, &registry, &request, now)?;
+        let asked: BTreeSet<&String> = waiting.asked.groups.iter().collect();
+        let covered = decided.groups.iter().all(|g| asked.contains(g));
+        if decided.verdict == Verdict::NeedsApproval && covered && decided.obligations == waiting.asked.obligations {
+            // What was approved is what policy still says: the groups stay named, now as those that have answered.
+            decided.verdict = Verdict::Permit;
+            decided.step.verdict = Verdict::Permit;
+        } else if decided.verdict == Verdict::Permit && decided.obligations != waiting.asked.obligations {
+            // Policy asks nobody any more, but people approved something else: they are asked about what it is now.
+            decided.verdict = Verdict::NeedsApproval;
+            decided.step.verdict = Verdict::NeedsApproval;
+            decided.groups.clone_from(&waiting.asked.groups);
+            decided.step.approval.clone_from(&waiting.asked.groups);
+        }
+        let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
+        guards.push(identity.guard());
+        steps.extend(decided.steps(self.core.config.service.approval_seconds, now));
+        let append = Append {
+            payloads: vec![decided.document.clone()],
+            guards,
+            deadline: used.iter().map(|g| g.not_after).min(),
+            ..Append::following(waiting.trace, waiting.head, steps)
+        };
+        let appended = match self.core.ledger.append(append) {
+            Ok(appended) => appended,
+            // A revocation came in between: the next sweep sees it.
+            Err(AppendError::GuardMoved { .. } | AppendError::HeadMoved { .. } | AppendError::Deadline { .. }) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        door::answer(transactor, &decided, &appended)
+    }
+
+    fn request_of(&self, registry: &Registry, waiting: &Waiting) -> Result<(Identified, Arc<Identity>), Fault> {
+        let fail = |reason: &str| Fault::Trace { trace: waiting.trace, reason: reason.into() };
+        let Some((_, _, steps)) = steps_of(self.core, waiting.trace)? else { return Err(fail("gone")) };
+        let Some((_, Step::RequestReceived(received))) = steps.first() else { return Err(fail("no request")) };
+        let claims = claims_of(self.core, waiting.trace, received)?;
+        let pseudonym = waiting.state.subject.as_deref().ok_or_else(|| fail("no identity"))?;
+        let identity = registry.by_pseudonym(pseudonym).ok_or_else(|| fail("its identity is unknown"))?.clone();
+        let request =
+            Identified { identity: identity.clone(), claims, digest: received.digest, trace: waiting.trace };
+        Ok((request, identity))
+    }
+
+    /// Ends a waiting request.
+    fn end(
+        &self,
+        transactor: &Transactor,
+        waiting: &Waiting,
+        step: Step,
+        word: Word,
+        reason: Reason,
+    ) -> Result<Vec<Outgoing>, Fault> {
+        let appended = match self.core.ledger.append(Append::following(waiting.trace, waiting.head, vec![step])) {
+            Ok(appended) => appended,
+            Err(AppendError::HeadMoved { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let registry = self.core.registry.load_full();
+        let (request, identity) = self.request_of(&registry, waiting)?;
+        let status = Status::new(Some(waiting.trace), word)
+            .because(reason)
+            .jti(&request.claims.jti)
+            .entry(appended.entries.last().map_or(0, |e| e.index().get()));
+        let partition = partition_of(&waiting.trace.0, transactor.partitions(&identity.status_topic)?);
+        Ok(vec![status.to(&identity, Some(partition))])
+    }
+
+    /// Ends what has waited too long, and takes on what an approval that starts later has become good for.
+    fn sweep(&mut self, transactor: &Transactor) -> Result<Vec<Outgoing>, Fault> {
+        let now = now();
+        let mut out = Vec::new();
+        for waiting in all_waiting(self.core)? {
+            if waiting.asked.not_after.get() <= now {
+                let reason = Reason::ApprovalExpired;
+                let step = RequestFailed { reason, detail: None };
+                out.extend(self.end(transactor, &waiting, step.into(), Word::Failed, reason)?);
+            } else if self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty()) {
+                out.extend(self.settle(transactor, waiting.trace, now)?);
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn grant(trace: TraceId, index: u64, leaf: Hash, s: &ApprovalGranted) -> Grant {
+    Grant {
+        trace,
+        index,
+        leaf,
+        groups: s.groups.clone(),
+        digest: s.digest,
+        obligations: s.obligations,
+        not_before: s.not_before.get(),
+        not_after: s.not_after.get(),
+    }
+}
+
+/// Whether an approver is the requester in another shape: itself, its owner, or the one it acts for.
+fn is_self(approver: &Identity, requester: &Identity) -> bool {
+    let is = |pseudonym: &Option<String>| pseudonym.as_deref() == Some(approver.pseudonym.as_str());
+    approver.pseudonym == requester.pseudonym || is(&requester.owner) || is(&requester.on_behalf_of)
+}

@@ -1,0 +1,134 @@
+//! The command line. Each command is a few lines over [`client`](crate::client) or [`service`](crate::service); what it prints
+//! is for people, and with `--json` for programs.
+
+mod admin;
+pub(crate) mod approvals;
+pub(crate) mod init;
+mod ledger;
+mod policy;
+pub(crate) mod request;
+
+use crate::client::Client;
+use crate::config::{ClientConfig, Config};
+use crate::service::Service;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// An append-only audit ledger service with a streaming masker
+#[derive(Parser, Debug)]
+#[command(name = "countersign", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Set up a ledger: its key, its first admin, its configuration
+    Init(init::Init),
+    /// Try everything out, with an embedded broker and made-up people
+    Demo(crate::demo::Demo),
+    /// Run the service
+    Serve(Serve),
+    /// Keys, registrations, revocations, groups
+    #[command(subcommand)]
+    Identity(admin::IdentityCommand),
+    /// Sign and hand in changes that need several admins
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    /// Register the stores that data comes from
+    #[command(subcommand)]
+    Connection(admin::ConnectionCommand),
+    /// Check policies, and put them in force
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Check catalogs, and put them in force
+    #[command(subcommand)]
+    Catalog(policy::CatalogCommand),
+    /// Ask for a chunk
+    Request(request::Request),
+    /// Requests that wait for people
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
+    /// The evidence
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+}
+
+#[derive(Args, Debug)]
+struct Serve {
+    /// The configuration
+    #[arg(long, default_value = "countersign.toml")]
+    config: PathBuf,
+}
+
+/// Where a client finds its configuration.
+#[derive(Args, Debug)]
+struct ClientArgs {
+    /// The client configuration: identity, key, where the service is
+    #[arg(long = "client", env = "COUNTERSIGN_CLIENT", default_value = "client.toml")]
+    config: PathBuf,
+}
+
+impl ClientArgs {
+    fn client(&self) -> anyhow::Result<Client> {
+        Client::new(ClientConfig::load(&self.config)?)
+    }
+}
+
+/// Writes the log to standard error; `COUNTERSIGN_LOG` chooses how much, as in `info,countersign=debug`.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
+    // A second subscriber is refused: whoever came first has the log.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Init(args) => args.run().map(done),
+        Command::Demo(args) => args.run(&runtime()?),
+        Command::Serve(args) => {
+            log_to_stderr();
+            runtime()?.block_on(serve(args)).map(done)
+        }
+        Command::Identity(args) => args.run().map(done),
+        Command::Admin(args) => args.run().map(done),
+        Command::Connection(args) => args.run().map(done),
+        Command::Policy(args) => args.run().map(done),
+        Command::Catalog(args) => args.run().map(done),
+        Command::Request(args) => args.run(),
+        Command::Approvals(args) => args.run().map(done),
+        Command::Ledger(args) => args.run().map(done),
+    }
+}
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+async fn serve(args: Serve) -> anyhow::Result<()> {
+    let service = Service::start(Config::load(&args.config)?, false).await?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let fatal = tokio::select! {
+        why = service.fatal() => Some(why),
+        _ = terminate.recv() => None,
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    if let Some(why) = fatal {
+        // Nothing may run on over a ledger that cannot be trusted to keep what it is given.
+        eprintln!("countersign: the ledger has stopped: {why}");
+        std::process::exit(70);
+    }
+    tracing::info!("stopping");
+    service.stop().await;
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! `countersign request`: signs, publishes, waits, and writes chunk and receipt.
+
+use super::ClientArgs;
+use crate::client::{Answer, Wish};
+use crate::pipeline::encode::Format;
+use crate::pipeline::status::Word;
+use anyhow::{Context, bail};
+use clap::Args;
+use countersign_ledger::evidence::{Receipt, TraceId};
+use countersign_masker::KeyRange;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Args, Debug)]
+pub(crate) struct Request {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// What to read, as in `warehouse.public.customers`
+    dataset: String,
+    /// The columns, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    columns: Vec<String>,
+    /// Why, a word of the catalog's list
+    #[arg(long)]
+    purpose: String,
+    /// Which rows, as in `country = 'DE' and age >= 18`
+    #[arg(long)]
+    filter: Option<String>,
+    /// A half-open range of the key, as in `id:1000..2000`
+    #[arg(long, value_parser = range)]
+    range: Option<KeyRange>,
+    /// At most so many rows
+    #[arg(long)]
+    limit: Option<u64>,
+    /// arrow or jsonl
+    #[arg(long, default_value = "arrow")]
+    format: String,
+    /// The identity that an agent acts for
+    #[arg(long)]
+    on_behalf_of: Option<String>,
+    /// Where chunk and receipt go; without it a JSON Lines chunk goes to standard output
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// How long to wait, in seconds
+    #[arg(long, default_value_t = 120)]
+    wait: u64,
+    /// Wait on while people are asked
+    #[arg(long)]
+    wait_for_approval: bool,
+}
+
+fn range(text: &str) -> Result<KeyRange, String> {
+    let (column, bounds) = text.split_once(':').ok_or("not of the form `column:from..to`")?;
+    let (from, to) = bounds.split_once("..").ok_or("not of the form `column:from..to`")?;
+    let bound = |text: &str| match text {
+        "" => None,
+        text => Some(text.parse::<i64>().map_or_else(|_| text.into(), serde_json::Value::from)),
+    };
+    Ok(KeyRange { column: column.into(), from: bound(from), to: bound(to) })
+}
+
+impl Request {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.client.client()?;
+        let wish = Wish {
+            dataset: self.dataset,
+            columns: self.columns,
+            filter: self.filter,
+            range: self.range,
+            limit: self.limit,
+            format: self.format,
+            purpose: self.purpose,
+            on_behalf_of: self.on_behalf_of,
+        };
+        let (trace, answer) = client.request(&wish, Duration::from_secs(self.wait), !self.wait_for_approval)?;
+        let reason = answer.status.reason.map(|r| format!(": {r}")).unwrap_or_default();
+        let word = serde_json::to_value(answer.status.status)?;
+        let word = word.as_str().unwrap_or_default().to_string();
+        match answer.status.status {
+            Word::Delivered => {
+                let rows = answer.status.rows.unwrap_or_default();
+                eprintln!("request {trace}: {rows} rows in {} parts", answer.parts.len());
+                match &self.out {
+                    Some(dir) => {
+                        for path in save(dir, trace, &answer)? {
+                            println!("{}", path.display());
+                        }
+                    }
+                    None if answer.format == "jsonl" => {
+                        use std::io::Write;
+                        let mut out = std::io::stdout().lock();
+                        for part in &answer.parts {
+                            out.write_all(part)?;
+                        }
+                    }
+                    None => bail!("an Arrow chunk goes to files: say where with `--out`"),
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Word::Waiting => {
+                println!("request {trace} waits for approval by {}", answer.status.groups.join(" and "));
+                Ok(ExitCode::from(75))
+            }
+            _ => {
+                eprintln!("request {trace} {word}{reason}");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+/// Writes the parts as `<trace>.part-0001.<ending>` and the receipt as `<trace>.receipt`, once it is seen to hold.
+pub(crate) fn save(dir: &Path, trace: TraceId, answer: &Answer) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    Receipt::decode(&answer.receipt).context("the receipt")?;
+    let ending = Format::from_name(&answer.format).map_or("bin", Format::extension);
+    let short: String = trace.to_string().chars().take(16).collect();
+    let mut paths = Vec::new();
+    for (i, part) in answer.parts.iter().enumerate() {
+        let path = dir.join(format!("{short}.part-{:04}.{ending}", i + 1));
+        std::fs::write(&path, part).with_context(|| format!("cannot write `{}`", path.display()))?;
+        paths.push(path);
+    }
+    let path = dir.join(format!("{short}.receipt"));
+    std::fs::write(&path, &answer.receipt).with_context(|| format!("cannot write `{}`", path.display()))?;
+    paths.push(path);
+    Ok(paths)
+}

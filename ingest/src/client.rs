@@ -1,0 +1,442 @@
+//! What callers, approvers and admins do: sign, publish, wait, read. The command line and the demo are made of this, and it is
+//! small enough to be written again in any language that has a JWT library and a Kafka client (the README does it in Python).
+
+use crate::broker::{self, BrokerError, Incoming};
+use crate::config::{ClientConfig, KafkaConfig};
+use crate::http::{Heads, WaitingView};
+use crate::identity::change::{Change, IdentityRecord, Operation, Submission};
+use crate::identity::claims::{AccessClaims, ApprovalClaims, ApprovalDecision, RequestClaims, new_jti};
+use crate::identity::key::PrivateKey;
+use crate::pipeline::now;
+use crate::pipeline::status::{Status, Word};
+use anyhow::{Context, anyhow, bail};
+use countersign_ledger::evidence::digest::sha256;
+use countersign_ledger::evidence::jws::{self, PublicKey, Unverified};
+use countersign_ledger::evidence::{Class, Commitment, TraceId};
+use countersign_ledger::tlog::Hash;
+use countersign_masker::KeyRange;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a call to Kafka may take.
+const CALL: Duration = Duration::from_secs(30);
+
+/// What to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// `connection.table`.
+    pub dataset: String,
+    /// The columns.
+    pub columns: Vec<String>,
+    /// A filter.
+    pub filter: Option<String>,
+    /// A key range.
+    pub range: Option<KeyRange>,
+    /// At most so many rows.
+    pub limit: Option<u64>,
+    /// `arrow` or `jsonl`.
+    pub format: String,
+    /// A word of the catalog's list.
+    pub purpose: String,
+    /// The identity that an agent acts for.
+    pub on_behalf_of: Option<String>,
+}
+
+/// An identity with its key, and where the service is.
+pub struct Client {
+    /// The configuration.
+    pub config: ClientConfig,
+    /// The key.
+    pub key: PrivateKey,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// The last status.
+    pub status: Status,
+    /// The parts of the chunk, in order; empty unless delivered.
+    pub parts: Vec<Vec<u8>>,
+    /// `arrow` or `jsonl`.
+    pub format: String,
+    /// The receipt of `delivery.intended`.
+    pub receipt: Vec<u8>,
+}
+
+impl Client {
+    /// Reads the key that a configuration names.
+    pub fn new(config: ClientConfig) -> anyhow::Result<Self> {
+        let key = PrivateKey::load(&config.key)?;
+        Ok(Self { config, key })
+    }
+
+    /// A request's claims, good for ten minutes.
+    pub fn claims(&self, wish: &Wish) -> anyhow::Result<RequestClaims> {
+        let now = now();
+        Ok(RequestClaims {
+            iss: self.config.identity.clone(),
+            sub: self.config.identity.clone(),
+            aud: format!("{}/kafka", self.config.origin),
+            iat: now,
+            exp: now + 600,
+            nbf: None,
+            jti: new_jti()?,
+            dataset: wish.dataset.clone(),
+            columns: wish.columns.clone(),
+            filter: wish.filter.clone(),
+            range: wish.range.clone(),
+            limit: wish.limit,
+            format: wish.format.clone(),
+            purpose: wish.purpose.clone(),
+            on_behalf_of: wish.on_behalf_of.clone(),
+        })
+    }
+
+    /// Signs a request.
+    pub fn sign_request(&self, claims: &RequestClaims) -> anyhow::Result<(TraceId, String)> {
+        let token = self.key.sign(jws::TYP_REQUEST, claims)?;
+        Ok((TraceId::request(&claims.iss, &claims.jti), token))
+    }
+
+    fn kafka(&self) -> anyhow::Result<&KafkaConfig> {
+        self.config.kafka.as_ref().context("the client configuration has no `[kafka]`")
+    }
+
+    /// Publishes a record.
+    pub fn publish(&self, topic: &str, value: &[u8], headers: &[(&str, &[u8])]) -> anyhow::Result<()> {
+        let mut config = self.kafka()?.client()?;
+        config.set("message.timeout.ms", CALL.as_millis().to_string());
+        let producer: BaseProducer = config.create().context("cannot make a producer")?;
+        let mut own = OwnedHeaders::new();
+        for (key, value) in headers {
+            own = own.insert(Header { key, value: Some(*value) });
+        }
+        let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(value).headers(own);
+        producer.send(record).map_err(|(e, _)| anyhow!("cannot publish on `{topic}`: {e}"))?;
+        producer.flush(CALL).with_context(|| format!("cannot publish on `{topic}`"))?;
+        if producer.in_flight_count() > 0 {
+            bail!("cannot publish on `{topic}`: no acknowledgement");
+        }
+        Ok(())
+    }
+
+    /// Starts to listen for what this identity is told and sent from here on.
+    pub fn listen(&self) -> anyhow::Result<Inbox> {
+        let kafka = self.kafka()?;
+        let chunk = self.config.chunk_topic.clone();
+        let chunk = chunk.unwrap_or_else(|| format!("chunk.masked.{}", self.config.identity));
+        Inbox::open(kafka, &[chunk, format!("chunk.status.{}", self.config.identity)])
+    }
+
+    /// Signs, publishes and waits until the request has ended, or waits for people.
+    pub fn request(&self, wish: &Wish, patience: Duration, until_waiting: bool) -> anyhow::Result<(TraceId, Answer)> {
+        let claims = self.claims(wish)?;
+        let (trace, token) = self.sign_request(&claims)?;
+        let mut inbox = self.listen()?;
+        self.publish(broker::REQUESTS, token.as_bytes(), &[])?;
+        let answer = inbox.wait(trace, patience, until_waiting)?;
+        Ok((trace, answer))
+    }
+
+    fn bearer(&self) -> anyhow::Result<String> {
+        let now = now();
+        let claims = AccessClaims {
+            iss: self.config.identity.clone(),
+            sub: self.config.identity.clone(),
+            aud: format!("{}/http", self.config.origin),
+            iat: now,
+            exp: now + 60,
+            jti: new_jti()?,
+        };
+        Ok(format!("Bearer {}", self.key.sign(jws::TYP_ACCESS, &claims)?))
+    }
+
+    fn url(&self, path: &str) -> anyhow::Result<String> {
+        let base = self.config.http.as_deref().context("the client configuration has no `http`")?;
+        Ok(format!("{}{path}", base.trim_end_matches('/')))
+    }
+
+    fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let url = self.url(path)?;
+        let response = agent().get(&url).header("authorization", self.bearer()?).call();
+        let text = body(&url, response)?;
+        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+    }
+
+    /// Where the administrative traces stand.
+    pub fn heads(&self) -> anyhow::Result<Heads> {
+        self.get("/v1/heads")
+    }
+
+    /// Makes, signs and hands in a change, as the only admin that must sign it. Gives the index of its entry.
+    pub fn change(&self, operation: Operation) -> anyhow::Result<u64> {
+        let submission = self.propose(operation)?;
+        self.submit(&submission)
+    }
+
+    /// Makes and signs a change, for others to sign as well.
+    pub fn propose(&self, operation: Operation) -> anyhow::Result<Submission> {
+        let heads = self.heads()?;
+        let after = match &operation {
+            Operation::RegisterIdentity(_) => None,
+            Operation::RevokeIdentity { name, .. } | Operation::SetGroups { name, .. } => {
+                heads.named.get(&format!("identity/{name}")).copied()
+            }
+            Operation::SetPolicy { .. } => heads.policy,
+            Operation::SetCatalog { .. } => heads.catalog,
+            Operation::SetConnection(document) => heads.named.get(&format!("connection/{}", document.name)).copied(),
+        };
+        let change = Change { origin: self.config.origin.clone(), after, change: operation };
+        Ok(Submission::new(&change, &self.config.identity, &self.key, now())?)
+    }
+
+    /// Hands in a signed change. Gives the index of its entry.
+    pub fn submit(&self, submission: &Submission) -> anyhow::Result<u64> {
+        let url = self.url("/v1/changes")?;
+        let text = body(&url, agent().post(&url).send(serde_json::to_string(submission)?))?;
+        text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
+    }
+
+    /// The requests that wait for this identity's groups.
+    pub fn approvals(&self) -> anyhow::Result<Vec<WaitingView>> {
+        self.get("/v1/approvals")
+    }
+
+    /// One waiting request, checked: the caller's signature and both digests are recomputed here.
+    pub fn waiting(&self, trace: TraceId) -> anyhow::Result<Checked> {
+        Checked::check(self.get(&format!("/v1/approvals/{trace}"))?)
+    }
+
+    /// Answers a waiting request. The reason stays with the approver; the ledger holds the commitment to it.
+    pub fn answer(
+        &self,
+        waiting: &Checked,
+        decision: ApprovalDecision,
+        reason: &str,
+        valid: Duration,
+    ) -> anyhow::Result<TraceId> {
+        self.send_answer(decision, waiting.view.trace.0, waiting.digest, waiting.obligations, reason, valid)
+    }
+
+    /// Signs and publishes an answer; for a revocation `request` is the approval's own trace. Gives the answer's trace.
+    pub fn send_answer(
+        &self,
+        decision: ApprovalDecision,
+        request: Hash,
+        digest: Hash,
+        obligations: Hash,
+        reason: &str,
+        valid: Duration,
+    ) -> anyhow::Result<TraceId> {
+        let mut salt = [0u8; 32];
+        getrandom::fill(&mut salt)?;
+        let now = now();
+        let claims = ApprovalClaims {
+            iss: self.config.identity.clone(),
+            sub: self.config.identity.clone(),
+            aud: format!("{}/approvals", self.config.origin),
+            iat: now,
+            nbf: now,
+            exp: now + valid.as_secs(),
+            jti: new_jti()?,
+            decision,
+            request,
+            digest,
+            obligations,
+            reason: Commitment::to(Class::Approval, &salt, reason.as_bytes()).0,
+        };
+        let token = self.key.sign(jws::TYP_APPROVAL, &claims)?;
+        let salt = Hash::from_bytes(salt).to_string();
+        let headers = [("cs-reason", reason.as_bytes()), ("cs-reason-salt", salt.as_bytes())];
+        self.publish(broker::APPROVALS, token.as_bytes(), &headers)?;
+        Ok(TraceId::approval(&claims.iss, &claims.jti))
+    }
+}
+
+/// A waiting request whose caller's signature was checked, with the digests that an approval signs.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the service said.
+    pub view: WaitingView,
+    /// What the caller asks, from the signed request.
+    pub claims: RequestClaims,
+    /// The request's digest.
+    pub digest: Hash,
+    /// The obligations' digest.
+    pub obligations: Hash,
+}
+
+impl Checked {
+    /// Checks a view: nothing of it is believed but what the caller signed.
+    pub fn check(view: WaitingView) -> anyhow::Result<Self> {
+        let key = PublicKey::from_text(view.alg, &view.key)?;
+        let token = Unverified::parse(view.request.as_bytes()).map_err(|r| anyhow!("the request: {r}"))?;
+        if token.header.kid != key.thumbprint() || token.header.typ != jws::TYP_REQUEST {
+            bail!("the request was not signed with the key that the service names");
+        }
+        let verified = token.verify(&key).map_err(|r| anyhow!("the request: {r}"))?;
+        let claims: RequestClaims = verified.claims().map_err(|r| anyhow!("the request: {r}"))?;
+        if TraceId::request(&claims.iss, &claims.jti) != view.trace || claims.iss != view.identity {
+            bail!("the request is not the one that was asked for");
+        }
+        let obligations = sha256(view.obligations.as_bytes());
+        Ok(Self { claims, digest: verified.digest, obligations, view })
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL)).build().into()
+}
+
+fn body(url: &str, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<String> {
+    let mut response = response.with_context(|| format!("cannot reach `{url}`"))?;
+    let status = response.status();
+    let text = response.body_mut().read_to_string().with_context(|| format!("cannot read `{url}`"))?;
+    if !status.is_success() {
+        bail!("`{url}` answered {status}: {}", text.trim());
+    }
+    Ok(text)
+}
+
+/// A reader of an identity's topics, from the moment it was opened.
+pub struct Inbox {
+    consumer: BaseConsumer,
+    parts: BTreeMap<(TraceId, u64), BTreeMap<u64, Incoming>>,
+    statuses: Vec<Status>,
+}
+
+impl Inbox {
+    /// Opens at the end of every partition of these topics.
+    pub fn open(kafka: &KafkaConfig, topics: &[String]) -> anyhow::Result<Self> {
+        let mut config = kafka.client()?;
+        config
+            .set("group.id", "countersign-client")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed");
+        let consumer: BaseConsumer = config.create().context("cannot make a consumer")?;
+        let mut assignment = TopicPartitionList::new();
+        for topic in topics {
+            let metadata =
+                consumer.fetch_metadata(Some(topic), CALL).with_context(|| format!("cannot read `{topic}`"))?;
+            let found = metadata.topics().iter().find(|t| t.name() == topic);
+            let found = found.filter(|t| t.error().is_none() && !t.partitions().is_empty());
+            let found = found.with_context(|| format!("there is no topic `{topic}`, or it is not for you"))?;
+            for partition in found.partitions() {
+                let (_, end) = consumer
+                    .fetch_watermarks(topic, partition.id(), CALL)
+                    .with_context(|| format!("cannot read `{topic}`"))?;
+                assignment.add_partition_offset(topic, partition.id(), Offset::Offset(end))?;
+            }
+        }
+        consumer.assign(&assignment)?;
+        Ok(Self { consumer, parts: BTreeMap::new(), statuses: Vec::new() })
+    }
+
+    /// The next status record, of any request.
+    pub fn next_status(&mut self, patience: Duration) -> anyhow::Result<Option<Status>> {
+        let deadline = Instant::now() + patience;
+        while self.statuses.is_empty() && Instant::now() < deadline {
+            self.poll()?;
+        }
+        Ok(if self.statuses.is_empty() { None } else { Some(self.statuses.remove(0)) })
+    }
+
+    /// Waits until a request has ended; with `until_waiting`, or until it waits for people.
+    pub fn wait(&mut self, trace: TraceId, patience: Duration, until_waiting: bool) -> anyhow::Result<Answer> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no answer within {} s: the request may still be under way", patience.as_secs());
+            }
+            let Some(status) = self.next_status(left)? else { continue };
+            if status.request != Some(trace) {
+                continue;
+            }
+            match status.status {
+                Word::Accepted => {}
+                Word::Waiting if !until_waiting => {}
+                Word::Delivered => return self.collect(trace, status, deadline),
+                _ => return Ok(Answer { status, parts: Vec::new(), format: String::new(), receipt: Vec::new() }),
+            }
+        }
+    }
+
+    fn collect(&mut self, trace: TraceId, status: Status, deadline: Instant) -> anyhow::Result<Answer> {
+        let attempt = status.attempt.unwrap_or_default();
+        let expected = status.parts.unwrap_or_default();
+        loop {
+            let have = self.parts.get(&(trace, attempt)).map_or(0, |p| p.len() as u64);
+            if have >= expected {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!("found {have} parts of {expected}: the others have not come in time");
+            }
+            self.poll()?;
+        }
+        let parts = self.parts.remove(&(trace, attempt)).unwrap_or_default();
+        let text = |r: &Incoming, name: &str| String::from_utf8_lossy(r.header(name).unwrap_or_default()).into_owned();
+        let format = parts.values().next().map(|r| text(r, "cs-format")).unwrap_or_default();
+        let receipt = parts.values().find_map(|r| r.header("cs-receipt")).unwrap_or_default().to_vec();
+        for (n, part) in &parts {
+            if text(part, "cs-digest") != sha256(&part.value).to_string() {
+                bail!("part {n} is not what its digest says");
+            }
+        }
+        Ok(Answer { status, parts: parts.into_values().map(|r| r.value).collect(), format, receipt })
+    }
+
+    fn poll(&mut self) -> Result<(), BrokerError> {
+        let record = match self.consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => Incoming::from_message(&message),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a read from Kafka failed and is tried again");
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
+        if let Some(part) = part_of(&record) {
+            self.parts.entry((part.0, part.1)).or_default().insert(part.2, record);
+        } else if let Ok(status) = serde_json::from_slice::<Status>(&record.value) {
+            self.statuses.push(status);
+        }
+        Ok(())
+    }
+}
+
+/// Trace, attempt and number of a part, from its headers.
+fn part_of(record: &Incoming) -> Option<(TraceId, u64, u64)> {
+    let text = |name: &str| record.header(name).and_then(|v| std::str::from_utf8(v).ok());
+    let (n, _) = text("cs-part")?.split_once('/')?;
+    Some((text("cs-request")?.parse().ok()?, text("cs-attempt")?.parse().ok()?, n.parse().ok()?))
+}
+
+/// The record of a new identity, with the proof that its owner holds the key.
+pub fn identity_record(
+    origin: &str,
+    name: &str,
+    kind: countersign_ledger::evidence::step::Kind,
+    key: &PrivateKey,
+    not_after: u64,
+) -> anyhow::Result<IdentityRecord> {
+    Ok(IdentityRecord {
+        name: name.into(),
+        pseudonym: crate::identity::change::new_pseudonym()?,
+        kind,
+        admin: false,
+        groups: Vec::new(),
+        owner: None,
+        on_behalf_of: None,
+        alg: key.public().alg(),
+        key: key.public().to_text(),
+        not_after,
+        destination: None,
+        possession: crate::identity::change::prove_possession(origin, name, key, now())?,
+    })
+}

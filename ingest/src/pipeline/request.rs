@@ -1,0 +1,304 @@
+//! From a record to a decision: `Received → Identified → Decided`. Pure but for the clock and the schema that the caller hands
+//! in: nothing here waits, and nothing here has an effect.
+
+use crate::broker::Incoming;
+use crate::identity::claims::{self, RequestClaims};
+use crate::identity::{Identity, Registry};
+use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified};
+use countersign_ledger::evidence::step::{
+    ApprovalRequested, Attest, DecidedColumn, IdentityVerified, Int, PolicyDecided, RequestDenied, RequestReceived,
+    Verdict,
+};
+use countersign_ledger::evidence::{Class, Reason, Step, TraceId};
+use countersign_ledger::store::Payload;
+use countersign_ledger::tlog::Hash;
+use countersign_masker::{self as masker, Ask, Decision, Obligations, Plan, Subject, TableSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// The word for this door in entries.
+pub const DOOR: &str = "kafka";
+
+/// The most columns that a request may name.
+pub const MAX_COLUMNS: usize = 256;
+
+/// A record as it came in.
+#[derive(Debug)]
+pub struct Received<'a>(pub &'a Incoming);
+
+/// A record that is not a request of anybody.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Why.
+    pub reason: Reason,
+    /// The identity whose signature it bears, if it bears one: it is told.
+    pub signer: Option<Arc<Identity>>,
+}
+
+/// A request whose caller is known.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The caller.
+    pub identity: Arc<Identity>,
+    /// What it asks.
+    pub claims: RequestClaims,
+    /// SHA-256 of the signing input.
+    pub digest: Hash,
+    /// The request's trace.
+    pub trace: TraceId,
+}
+
+impl Received<'_> {
+    /// Verifies the caller.
+    pub fn verify(self, registry: &Registry, origin: &str, now: u64) -> Result<Identified, Rejected> {
+        let reject = |reason| Rejected { reason, signer: None };
+        if self.0.value.len() > MAX_TOKEN_BYTES {
+            return Err(reject(Reason::TooLarge));
+        }
+        let token = Unverified::parse(&self.0.value).map_err(reject)?;
+        claims::expect_typ::<RequestClaims>(&token).map_err(reject)?;
+        let identity = registry.by_kid(&token.header.kid).ok_or_else(|| reject(Reason::UnknownKey))?.clone();
+        let verified = token.verify(&identity.key).map_err(reject)?;
+        if !identity.is_active(now) {
+            return Err(reject(Reason::RevokedKey));
+        }
+        let reject = |reason| Rejected { reason, signer: Some(identity.clone()) };
+        let claims: RequestClaims = verified.claims().map_err(reject)?;
+        claims::expect_names(&claims, origin, &identity.name).map_err(reject)?;
+        let trace = TraceId::request(&claims.iss, &claims.jti);
+        Ok(Identified { identity, claims, digest: verified.digest, trace })
+    }
+}
+
+/// What `policy.decided` commits to in full: what may leave, and how it is fetched. The worker acts on this document and on
+/// nothing else, so that a decision is made once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionDocument {
+    /// The obligations' canonical JSON, whose SHA-256 is their digest.
+    pub obligations: Box<RawValue>,
+    /// How the rows are fetched; absent when nothing may leave.
+    pub plan: Option<Plan>,
+}
+
+/// A request with policy's answer.
+#[derive(Debug)]
+pub struct Decided {
+    /// The request.
+    pub request: Identified,
+    /// The answer in one word.
+    pub verdict: Verdict,
+    /// Why not, where it is no.
+    pub reason: Option<Reason>,
+    /// The groups that must approve.
+    pub groups: Vec<String>,
+    /// The digest of the obligations.
+    pub obligations: Hash,
+    /// The `policy.decided` entry.
+    pub step: PolicyDecided,
+    /// Its document.
+    pub document: Payload,
+}
+
+/// Splits `connection.table` at the first dot.
+pub fn split_dataset(dataset: &str) -> Option<(&str, &str)> {
+    dataset.split_once('.').filter(|(c, t)| !c.is_empty() && !t.is_empty())
+}
+
+impl Identified {
+    /// Checks what can be checked without policy: time and form.
+    pub fn check(&self, now: u64) -> Result<(), Reason> {
+        claims::expect_time(&self.claims, now)?;
+        let c = &self.claims;
+        let mut columns: Vec<&String> = c.columns.iter().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        if c.columns.is_empty() || c.columns.len() > MAX_COLUMNS || columns.len() != c.columns.len() {
+            return Err(Reason::BadClaims);
+        }
+        if c.format != "arrow" && c.format != "jsonl" {
+            return Err(Reason::BadFormat);
+        }
+        Ok(())
+    }
+
+    /// Asks policy. `schema` is the table's, `None` where there is no such table as far as the service knows.
+    pub fn decide(
+        &self,
+        registry: &Registry,
+        schema: Option<&TableSchema>,
+        door: &str,
+        now: u64,
+    ) -> Result<Decided, super::Fault> {
+        let (Some(policy), Some(catalog)) = (&registry.policy, &registry.catalog) else {
+            // Without a policy nothing is permitted.
+            return self.refused(registry, Reason::Forbidden, now);
+        };
+        let c = &self.claims;
+        let Some((connection, table)) = split_dataset(&c.dataset) else {
+            return self.refused(registry, Reason::Forbidden, now);
+        };
+        let on_behalf_of = match &c.on_behalf_of {
+            None => None,
+            // An agent acts for the one it is registered for, or for nobody.
+            Some(name) => match registry.by_name(name) {
+                Some(i) if !i.revoked && Some(&i.pseudonym) == self.identity.on_behalf_of.as_ref() => Some(name.clone()),
+                _ => return self.refused(registry, Reason::Forbidden, now),
+            },
+        };
+        let subject = Subject {
+            id: self.identity.name.clone(),
+            groups: self.identity.groups.clone(),
+            on_behalf_of,
+            door: door.into(),
+            time: now,
+        };
+        let ask = Ask {
+            connection: connection.into(),
+            table: table.into(),
+            columns: c.columns.clone(),
+            filter: c.filter.clone(),
+            range: c.range.clone(),
+            limit: c.limit,
+            purpose: c.purpose.clone(),
+        };
+        let decision = masker::decide(&policy.value, &catalog.value, schema, &subject, &ask);
+        self.decided(decision, (connection, table), (policy.digest, catalog.digest), now)
+    }
+
+    /// A refusal that needs no policy.
+    pub fn refused(&self, registry: &Registry, reason: Reason, now: u64) -> Result<Decided, super::Fault> {
+        let none = Hash::from_bytes([0; 32]);
+        let policy = registry.policy.as_ref().map_or(none, |p| p.digest);
+        let catalog = registry.catalog.as_ref().map_or(none, |c| c.digest);
+        self.refusal(reason, Vec::new(), (policy, catalog), now)
+    }
+
+    fn refusal(
+        &self,
+        reason: Reason,
+        policies: Vec<String>,
+        (policy, catalog): (Hash, Hash),
+        now: u64,
+    ) -> Result<Decided, super::Fault> {
+        let obligations = Obligations::default();
+        let document = document(&obligations, None)?;
+        let digest = Hash::from_bytes(obligations.digest());
+        let step = PolicyDecided {
+            verdict: Verdict::Deny,
+            policies,
+            policy,
+            catalog,
+            time: Int::saturating(now),
+            connection: None,
+            table: None,
+            purpose: None,
+            columns: Vec::new(),
+            approval: Vec::new(),
+            obligations: digest,
+            document: document.commitment(),
+        };
+        Ok(Decided {
+            request: self.clone(),
+            verdict: Verdict::Deny,
+            reason: Some(reason),
+            groups: Vec::new(),
+            obligations: digest,
+            step,
+            document,
+        })
+    }
+
+    fn decided(
+        &self,
+        decision: Decision,
+        (connection, table): (&str, &str),
+        digests: (Hash, Hash),
+        now: u64,
+    ) -> Result<Decided, super::Fault> {
+        let (verdict, groups) = match &decision.verdict {
+            masker::Verdict::Permit => (Verdict::Permit, Vec::new()),
+            masker::Verdict::NeedsApproval(groups) => (Verdict::NeedsApproval, groups.clone()),
+            masker::Verdict::Deny(reason) => {
+                let reason = Reason::from_word(reason.as_str()).unwrap_or(Reason::Forbidden);
+                return self.refusal(reason, decision.policies, digests, now);
+            }
+        };
+        let document = document(&decision.obligations, decision.plan)?;
+        let obligations = Hash::from_bytes(decision.obligations.digest());
+        let columns = decision.obligations.columns.iter().map(|c| DecidedColumn {
+            column: c.column.clone(),
+            class: c.class.clone(),
+            rule: c.rule.to_string(),
+        });
+        let step = PolicyDecided {
+            verdict,
+            policies: decision.policies,
+            policy: digests.0,
+            catalog: digests.1,
+            time: Int::saturating(now),
+            connection: Some(connection.into()),
+            table: Some(table.into()),
+            purpose: Some(self.claims.purpose.clone()),
+            columns: columns.collect(),
+            approval: groups.clone(),
+            obligations,
+            document: document.commitment(),
+        };
+        Ok(Decided { request: self.clone(), verdict, reason: None, groups, obligations, step, document })
+    }
+}
+
+fn document(obligations: &Obligations, plan: Option<Plan>) -> Result<Payload, super::Fault> {
+    let fail = |e: serde_json::Error| super::Fault::Other(format!("cannot write a decision: {e}"));
+    let canonical = String::from_utf8(obligations.canonical_json()).map_err(|e| super::Fault::Other(e.to_string()))?;
+    let document = DecisionDocument { obligations: RawValue::from_string(canonical).map_err(fail)?, plan };
+    super::payload(Class::Query, serde_json::to_vec(&document).map_err(fail)?)
+}
+
+/// The steps that open a request's trace, up to its verified caller, and the payload of the request itself.
+pub fn opening(record: &Incoming, request: &Identified) -> Result<(Vec<Step>, Payload), super::Fault> {
+    let payload = super::payload(Class::Request, record.value.clone())?;
+    let coordinate = |n: i64| Int::saturating(u64::try_from(n).unwrap_or(0));
+    let received = RequestReceived {
+        door: DOOR.into(),
+        topic: record.topic.clone(),
+        partition: coordinate(record.partition.into()),
+        offset: coordinate(record.offset),
+        bytes: Int::saturating(record.value.len() as u64),
+        digest: request.digest,
+        request: payload.commitment(),
+    };
+    let verified = IdentityVerified {
+        identity: request.identity.pseudonym.clone(),
+        kid: request.identity.kid.clone(),
+        alg: request.identity.key.alg(),
+        registered: Int::saturating(request.identity.registered),
+        attest: Attest::CallerSigned,
+    };
+    Ok((vec![received.into(), verified.into()], payload))
+}
+
+impl Decided {
+    /// The steps that follow from the decision: itself, and what it owes at once.
+    pub fn steps(&self, approval_seconds: u64, now: u64) -> Vec<Step> {
+        let mut steps = vec![self.step.clone().into()];
+        match self.verdict {
+            Verdict::Permit => {}
+            Verdict::Deny => {
+                steps.push(RequestDenied { reason: self.reason.unwrap_or(Reason::Forbidden) }.into());
+            }
+            Verdict::NeedsApproval => steps.push(
+                ApprovalRequested {
+                    groups: self.groups.clone(),
+                    request: self.request.digest,
+                    obligations: self.obligations,
+                    not_after: Int::saturating(now + approval_seconds),
+                }
+                .into(),
+            ),
+        }
+        steps
+    }
+}

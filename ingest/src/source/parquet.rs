@@ -1,0 +1,118 @@
+//! Reads one Parquet file through polars, a slice of a row group at a time. It takes nothing from the file's metadata on trust that
+//! could change which rows are delivered: the claim that a column is sorted, which polars would use to shorten comparisons, is
+//! dropped, and every column must have as many rows as its slice.
+
+use std::fs::File;
+
+use countersign_masker::schema::ColumnType;
+use polars::prelude::{Column, DataFrame, DataType, IntoColumn, PolarsResult, SchemaExt, TimeUnit};
+use polars::series::IsSorted;
+use polars_io::SerReader;
+use polars_io::parquet::metadata::FileMetadataRef;
+use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
+
+use super::SourceError;
+
+/// The most rows of a slice.
+const SLICE_ROWS: usize = 65_536;
+
+/// What the name of a type without a representation begins with.
+const UNSUPPORTED: &str = "unsupported ";
+
+/// The file's own name of the type, if `name`, that of a [`ColumnType::Nested`], stands for a type without a representation and
+/// not for a list or struct.
+pub(super) fn unsupported(name: &str) -> Option<&str> {
+    name.strip_prefix(UNSUPPORTED)
+}
+
+/// An opened Parquet file, and how far it has been read.
+pub(super) struct ParquetFile {
+    name: String,
+    file: File,
+    metadata: FileMetadataRef,
+    /// Name and polars type of each column.
+    types: Vec<(String, DataType)>,
+    /// The row group that is being read, its first row in the file, and how many of its rows have been read.
+    group: usize,
+    group_start: usize,
+    group_read: usize,
+}
+
+impl ParquetFile {
+    /// Reads the footer.
+    pub(super) fn open(name: &str, file: File) -> Result<Self, SourceError> {
+        let malformed = |what: &str| SourceError::Malformed(format!("`{name}` {what}"));
+        let clone = file.try_clone().map_err(|error| SourceError::Unavailable(format!("`{name}`: {error}")))?;
+        let mut reader = ParquetReader::new(clone);
+        let footer = (|| -> PolarsResult<_> { Ok((reader.get_metadata()?.clone(), reader.schema()?)) })();
+        let (metadata, schema) = footer.map_err(|_| malformed("is not a whole Parquet file: its footer cannot be read"))?;
+        let schema = polars::prelude::Schema::from_arrow_schema(schema.as_ref());
+        let types = schema.iter().map(|(name, dtype)| (name.to_string(), dtype.clone())).collect();
+        Ok(Self { name: name.to_owned(), file, metadata, types, group: 0, group_start: 0, group_read: 0 })
+    }
+
+    /// Names and types of the columns; a type without a representation as [`ColumnType::Nested`].
+    pub(super) fn columns(&self) -> Result<Vec<(String, ColumnType)>, SourceError> {
+        let mut seen = std::collections::HashSet::new();
+        if let Some((name, _)) = self.types.iter().find(|(name, _)| !seen.insert(name)) {
+            return Err(SourceError::Malformed(format!("`{}` has two columns `{name}`", self.name)));
+        }
+        let ty = |dtype: &DataType| {
+            ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Nested(format!("{UNSUPPORTED}{dtype}")))
+        };
+        Ok(self.types.iter().map(|(name, dtype)| (name.clone(), ty(dtype))).collect())
+    }
+
+    /// The next rows, of the given columns; nothing at the end of the file. A slice is made small enough for rows of the row
+    /// group's average size to stay below `bytes_max`.
+    pub(super) fn next_frame(
+        &mut self,
+        columns: &[(String, ColumnType)],
+        bytes_max: u64,
+    ) -> Result<Option<DataFrame>, SourceError> {
+        let (start, rows) = loop {
+            let Some(group) = self.metadata.row_groups.get(self.group) else { return Ok(None) };
+            let left = group.num_rows().saturating_sub(self.group_read);
+            if left > 0 {
+                let row_bytes = group.total_byte_size().checked_div(group.num_rows()).unwrap_or(0).max(1);
+                let fitting = usize::try_from(bytes_max).unwrap_or(usize::MAX) / row_bytes;
+                break (self.group_start + self.group_read, left.min(fitting.clamp(1, SLICE_ROWS)));
+            }
+            self.group_start += group.num_rows();
+            self.group_read = 0;
+            self.group += 1;
+        };
+        self.group_read += rows;
+        let last = start + rows;
+        let malformed =
+            |_| SourceError::Malformed(format!("`{}`: rows {} to {last} cannot be read", self.name, start + 1));
+        self.slice(start, rows, columns).map(Some).map_err(malformed)
+    }
+
+    fn slice(&self, start: usize, rows: usize, columns: &[(String, ColumnType)]) -> PolarsResult<DataFrame> {
+        let mut reader = ParquetReader::new(self.file.try_clone()?)
+            .with_slice(Some((start, rows)))
+            .with_columns(Some(columns.iter().map(|(name, _)| name.clone()).collect()))
+            .read_parallel(ParallelStrategy::RowGroups);
+        reader.set_metadata(self.metadata.clone());
+        let frame = reader.finish()?;
+        let columns = columns.iter().map(|(name, ty)| represented(frame.column(name)?, ty)).collect::<PolarsResult<_>>()?;
+        DataFrame::new(rows, columns)
+    }
+}
+
+/// The column in the representation of its type.
+fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
+    let series = column.as_materialized_series();
+    let mut series = match (series.dtype(), ty) {
+        (DataType::Categorical(..) | DataType::Enum(..), ColumnType::Text) => series.cast(&DataType::String)?,
+        (DataType::Datetime(unit, _), ColumnType::Timestamp | ColumnType::TimestampTz)
+            if *unit != TimeUnit::Microseconds =>
+        {
+            series.cast(&ty.dtype())?
+        }
+        _ => series.clone(),
+    };
+    series.set_sorted_flag(IsSorted::Not);
+    Ok(series.into_column())
+}

@@ -1,0 +1,275 @@
+//! The store's column families and what stands in them. All integers are big-endian, so that keys sort as they count.
+//!
+//! | family | key | value |
+//! | --- | --- | --- |
+//! | `meta` | a word, see [`Meta`] | size, root, frontier, and what else opening needs; in every batch |
+//! | `entry` | index (8) | the entry's canonical bytes |
+//! | `tile` | level (1), index (8) | the tile's hashes, 32 bytes each; a partial tile grows in place |
+//! | `idem` | digest of an append (32) | index of its first entry (8), number of entries (4) |
+//! | `trace` | trace (32) | [`TraceHead`](super::TraceHead) |
+//! | `checkpoint` | size (8) | a published checkpoint, the signed note |
+//! | `payload` | commitment (32) | index of the first entry of its append (8), the sealed record |
+//!
+//! **The WAL's recovery mode is `TolerateCorruptedTailRecords`.** A record cut off at the log's end is what a crash in the middle
+//! of a write leaves: nothing in it was answered, so it is dropped. Damage anywhere before the end can only have hit what was
+//! synced, and refuses to open. `PointInTime`, RocksDB's default, would drop everything from such damage on and open as if
+//! nothing had been lost; `AbsoluteConsistency` would refuse after every torn tail. What the mode might still drop wrongly,
+//! `HEAD` notices.
+
+use super::error::StoreError;
+use crate::tlog::{Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode,
+    Options, WriteBatch, WriteOptions,
+};
+use std::{ops::Range, path::Path};
+
+/// A column family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Meta,
+    Entry,
+    Tile,
+    Idem,
+    Trace,
+    Checkpoint,
+    Payload,
+}
+
+impl Family {
+    const ALL: [Self; 7] =
+        [Self::Meta, Self::Entry, Self::Tile, Self::Idem, Self::Trace, Self::Checkpoint, Self::Payload];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Entry => "entry",
+            Self::Tile => "tile",
+            Self::Idem => "idem",
+            Self::Trace => "trace",
+            Self::Checkpoint => "checkpoint",
+            Self::Payload => "payload",
+        }
+    }
+
+    /// Hashes don't compress, and families that are asked for what they don't have get a filter that says so without a read.
+    fn options(self, cache: &Cache) -> Options {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(cache);
+        let mut options = Options::default();
+        options.set_compression_type(match self {
+            Self::Tile | Self::Idem | Self::Payload => DBCompressionType::None,
+            _ => DBCompressionType::Lz4,
+        });
+        match self {
+            Self::Entry => options.set_bottommost_compression_type(DBCompressionType::Zstd),
+            Self::Idem | Self::Trace | Self::Payload => blocks.set_bloom_filter(10.0, false),
+            _ => (),
+        }
+        options.set_block_based_table_factory(&blocks);
+        options
+    }
+}
+
+/// Keys of the family `meta`.
+pub(super) struct Meta;
+
+impl Meta {
+    /// The format of this store, `1`.
+    pub(super) const FORMAT: &[u8] = b"format";
+    /// The log's verifier key, whose name is the origin.
+    pub(super) const KEY: &[u8] = b"key";
+    /// 8 hexadecimal digits, random at creation: the first half of every entry's `src`.
+    pub(super) const INSTANCE: &[u8] = b"instance";
+    /// How often the ledger was opened for appending (8 bytes): the second half of `src`.
+    pub(super) const EPOCH: &[u8] = b"epoch";
+    /// How many entries there are (8 bytes).
+    pub(super) const SIZE: &[u8] = b"size";
+    /// The root of their tree (32 bytes).
+    pub(super) const ROOT: &[u8] = b"root";
+    /// The tree's right edge ([`Frontier::to_bytes`]).
+    pub(super) const FRONTIER: &[u8] = b"frontier";
+    /// How many entries there were before the last group (8 bytes): `HEAD` names this size or the present one.
+    pub(super) const BASE: &[u8] = b"base";
+    /// The traces that were open at some size: the size (8), then trace (32) and index of its first entry (8) each. Written now
+    /// and then, so that opening need not look through all traces.
+    pub(super) const OPEN: &[u8] = b"open";
+}
+
+/// The format of this store.
+pub(super) const FORMAT: &[u8] = b"1";
+
+/// The database.
+pub(super) struct Db {
+    db: DB,
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
+    move |e| StoreError::Db { doing, cause: e.into_string() }
+}
+
+impl Db {
+    /// Opens the database in `path`, or creates it there (`create`).
+    pub(super) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        match (path.join("CURRENT").exists(), create) {
+            (true, true) => return Err(StoreError::Exists(path.to_owned())),
+            (false, false) => return Err(StoreError::Missing(path.to_owned())),
+            _ => (),
+        }
+        let mut options = Options::default();
+        options.create_if_missing(create);
+        options.create_missing_column_families(create);
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+        options.set_paranoid_checks(true);
+        // Opening replays the log: its length bounds the time that takes.
+        options.set_max_total_wal_size(64 << 20);
+        options.set_db_write_buffer_size(64 << 20);
+        options.set_max_open_files(512);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(4 << 20);
+        let cache = Cache::new_lru_cache(64 << 20);
+        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), f.options(&cache)));
+        match DB::open_cf_descriptors(&options, path, families) {
+            Ok(db) => Ok(Self { db }),
+            // RocksDB has no error kind of its own for this.
+            Err(e) if e.as_ref().contains("/LOCK") => Err(StoreError::Locked(path.to_owned())),
+            Err(e) => Err(failed("open the database")(e)),
+        }
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        let missing = || StoreError::Damaged(format!("the column family `{}` is missing", family.name()));
+        self.db.cf_handle(family.name()).ok_or_else(missing)
+    }
+
+    pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(family)?, key).map_err(failed("read the database"))
+    }
+
+    /// The value of a key of `meta` that every store has.
+    pub(super) fn meta(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let missing = || StoreError::Damaged(format!("`{}` is missing", String::from_utf8_lossy(key)));
+        self.get(Family::Meta, key)?.ok_or_else(missing)
+    }
+
+    /// A value of `meta` that is a number.
+    pub(super) fn meta_number(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let bytes = self.meta(key)?;
+        number(&bytes).ok_or_else(|| {
+            let key = String::from_utf8_lossy(key);
+            StoreError::Damaged(format!("`{key}`: found {} bytes, required 8", bytes.len()))
+        })
+    }
+
+    pub(super) fn entry(&self, index: u64) -> Result<Vec<u8>, StoreError> {
+        let missing = || StoreError::Damaged(format!("entry {index} is missing"));
+        self.get(Family::Entry, &index.to_be_bytes())?.ok_or_else(missing)
+    }
+
+    /// The entries of a range in order, each with its index. A missing one is an error.
+    pub(super) fn entries(
+        &self,
+        range: Range<u64>,
+    ) -> Result<impl Iterator<Item = Result<(u64, Box<[u8]>), StoreError>>, StoreError> {
+        let start = range.start.to_be_bytes();
+        let mut stored = self.db.iterator_cf(self.family(Family::Entry)?, IteratorMode::From(&start, Direction::Forward));
+        Ok(range.map(move |index| match stored.next().transpose().map_err(failed("read the entries"))? {
+            Some((key, bytes)) if number(&key) == Some(index) => Ok((index, bytes)),
+            _ => Err(StoreError::Damaged(format!("entry {index} is missing"))),
+        }))
+    }
+
+    /// Everything in a family, in the order of its keys.
+    pub(super) fn all(
+        &self,
+        family: Family,
+    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>>, StoreError> {
+        let stored = self.db.iterator_cf(self.family(family)?, IteratorMode::Start);
+        Ok(stored.map(|item| item.map_err(failed("read the database"))))
+    }
+
+    /// The last key and value of a family.
+    pub(super) fn last(&self, family: Family) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreError> {
+        let mut stored = self.db.iterator_cf(self.family(family)?, IteratorMode::End);
+        stored.next().transpose().map_err(failed("read the database"))
+    }
+
+    /// The frontier, held against size and root, which are stored beside it.
+    pub(super) fn frontier(&self) -> Result<Frontier, StoreError> {
+        let frontier = Frontier::from_bytes(&self.meta(Meta::FRONTIER)?)?;
+        let (size, root) = (self.meta_number(Meta::SIZE)?, self.meta(Meta::ROOT)?);
+        if frontier.size().get() != size {
+            let of = frontier.size();
+            return Err(StoreError::Damaged(format!("the frontier is of size {of}, the store of size {size}")));
+        }
+        match Hash::try_from(root.as_slice()) {
+            Ok(root) if root == frontier.root() => Ok(frontier),
+            Ok(root) => {
+                let of = frontier.root();
+                Err(StoreError::Damaged(format!("at size {size} the frontier's root is {of}, the stored root {root}")))
+            }
+            Err(e) => Err(StoreError::Damaged(format!("`root`: {e}"))),
+        }
+    }
+
+    /// A batch to fill and write.
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch { db: self, batch: WriteBatch::default() }
+    }
+}
+
+/// Writes that take effect together.
+pub(super) struct Batch<'a> {
+    db: &'a Db,
+    batch: WriteBatch,
+}
+
+impl Batch<'_> {
+    pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.batch.put_cf(self.db.family(family)?, key, value);
+        Ok(())
+    }
+
+    /// Writes all of it; it is synced when this returns.
+    pub(super) fn write(self) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.db.write_opt(self.batch, &options).map_err(failed("write to the database"))
+    }
+}
+
+/// The key of a tile.
+pub(super) fn tile_key(id: TileId) -> [u8; 9] {
+    let mut key = [id.level; 9];
+    if let Some((_, index)) = key.split_first_mut() {
+        index.copy_from_slice(&id.index.to_be_bytes());
+    }
+    key
+}
+
+/// A number as it is stored.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+impl TileReader for Db {
+    type Error = StoreError;
+
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
+        let id = TileId { level, index };
+        let missing = || StoreError::Damaged(format!("`{}` is missing", TilePath { id, width }));
+        self.get(Family::Tile, &tile_key(id))?.ok_or_else(missing)
+    }
+}
+
+/// The right edge's tiles of a tree of that size: for each level that has a partial one, its id and width.
+pub(super) fn edge_tiles(size: u64) -> impl Iterator<Item = (TileId, u16)> {
+    (0..8u8).filter_map(move |level| {
+        let index = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        let id = TileId { level, index };
+        match id.width(TreeSize::new(size)) {
+            0 => None,
+            width => Some((id, width)),
+        }
+    })
+}

@@ -1,0 +1,511 @@
+//! The ledger as others use it: create or open it, append, read, prove. A [`Ledger`] is a handle that is cheap to clone; the
+//! sequencer behind it ends when it is closed, when the last handle is dropped, or at the first error.
+
+use super::{
+    append::{Append, Appended, Durable, Prepared, TraceHead},
+    db::{Db, FORMAT, Family, Meta},
+    error::{AppendError, StoreError},
+    export::{self, ExportSummary},
+    head::HeadFile,
+    opening::{self, OpeningReport, Ready},
+    sequencer::{Edge, Group, Message, Reply, Sequencer, now_micros, stored_leaf, stored_trace},
+    shared::{Shared, lock},
+    stats::Stats,
+};
+use crate::{
+    evidence::{Class, Commitment, Entry, Int, Receipt, Salt, Step, TraceId},
+    tlog::{
+        Checkpoint, EMPTY_ROOT, Frontier, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId, TileReader,
+        TlogProof, TreeSize, VerifierKey, encode_bundle, inclusion_proof, leaf_hash,
+    },
+    vault::{Day, FileKeyring, Payload, Vault, fill_random},
+};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::Ordering::Relaxed,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+/// Where a ledger lives and how it works.
+pub struct Options {
+    /// The folder of the database.
+    pub dir: PathBuf,
+    /// The file `HEAD`, best on another disk than `dir`, and never in the same backup: it tells when `dir` has lost something.
+    pub head: PathBuf,
+    /// The folder of the vault's keys, never in a backup of `dir`.
+    pub keyring: PathBuf,
+    /// The log's key. Its name is the log's origin.
+    pub signer: SignerKey,
+    /// A group takes no more appends once it holds so many entries.
+    pub max_batch: usize,
+    /// How many appends may wait.
+    pub queue: usize,
+}
+
+impl Options {
+    /// These paths and this key, with groups of up to 1,024 entries and 4,096 waiting appends.
+    pub fn new(dir: impl Into<PathBuf>, head: impl Into<PathBuf>, keyring: impl Into<PathBuf>, signer: SignerKey) -> Self {
+        Self { dir: dir.into(), head: head.into(), keyring: keyring.into(), signer, max_batch: 1_024, queue: 4_096 }
+    }
+
+    fn copy_signer(&self) -> Result<SignerKey, StoreError> {
+        let text = self.signer.secret_text();
+        let copy = std::str::from_utf8(text.as_bytes()).ok().and_then(|text| text.parse().ok());
+        copy.ok_or_else(|| StoreError::Damaged(format!("the key `{}` cannot be copied", self.signer.name())))
+    }
+}
+
+/// A ledger that is open.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    // Nobody but ledgers holds this, so that the sequencer ends with the last of them. `None` where the ledger is read-only.
+    handle: Option<Arc<Handle>>,
+}
+
+struct Handle {
+    queue: Option<SyncSender<Message>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn join(&self) {
+        let Some(thread) = lock(&self.thread).take() else { return };
+        // An answer may hold the last handle: the sequencer can't wait for itself, and ends without being waited for.
+        if thread.thread().id() != thread::current().id() {
+            // A panic in there has already become the reason why the ledger stopped.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue = None;
+        self.join();
+    }
+}
+
+impl Ledger {
+    /// Creates a ledger whose first group are these appends; the first of them is `log.created`, for the origin and the key of
+    /// `options.signer`. Nothing may be there yet: not the folder (an empty one will do), not `HEAD`. The keyring may be.
+    pub fn create(options: &Options, first: Vec<Append>) -> Result<Self, StoreError> {
+        require_created(options, &first)?;
+        if options.dir.exists() && fs::read_dir(&options.dir).map_err(StoreError::io("read", &options.dir))?.next().is_some() {
+            return Err(StoreError::Exists(options.dir.clone()));
+        }
+        if options.head.exists() {
+            return Err(StoreError::Exists(options.head.clone()));
+        }
+        let vault = Vault::new(FileKeyring::open_or_create(&options.keyring)?);
+        let day = today();
+        let first: Vec<Prepared> = first
+            .into_iter()
+            .enumerate()
+            .map(|(at, append)| Prepared::new(append, &vault, day).map_err(|cause| StoreError::FirstAppend { at, cause }))
+            .collect::<Result<_, _>>()?;
+        fs::create_dir_all(&options.dir).map_err(StoreError::io("create", &options.dir))?;
+        let db = Db::open(&options.dir, true)?;
+        let instance = write_beginning(&db, options)?;
+        let head = HeadFile::create(&options.head)?;
+
+        let signer = options.copy_signer()?;
+        let nothing = Checkpoint::new(signer.name(), TreeSize::new(0), EMPTY_ROOT);
+        let signed = SignedCheckpoint::sign(nothing, &[&signer])?;
+        let report = OpeningReport { head_size: Some(0), epoch: 1, ..OpeningReport::default() };
+        let ready = Ready {
+            head,
+            signed: signed.clone(),
+            frontier: Frontier::new(),
+            at: Int::ZERO,
+            instance,
+            open: HashMap::new(),
+            open_list_at: 0,
+        };
+        let (shared, mut sequencer) = assemble(options, db, vault, report, signed, ready)?;
+        match commit_first(&shared, &mut sequencer, first) {
+            Ok(()) => {
+                sequencer.publish()?;
+                Self::start(options, shared, sequencer)
+            }
+            Err(e) => {
+                // Nothing was written: leave nothing behind, so that it can be tried again.
+                drop((sequencer, shared));
+                let _ = fs::remove_file(&options.head);
+                let _ = fs::remove_dir_all(&options.dir);
+                Err(e)
+            }
+        }
+    }
+
+    /// Opens a ledger, verifying it (see [`opening`](Self::opening)). Where store and `HEAD` contradict each other the ledger is
+    /// [`read_only`](Self::read_only), which is not an error here.
+    pub fn open(options: &Options) -> Result<Self, StoreError> {
+        let vault = Vault::new(FileKeyring::open(&options.keyring)?);
+        let opened = opening::open(options)?;
+        let Some(ready) = opened.ready else {
+            let (size, published) = (opened.report.size, Arc::new(opened.published));
+            let signed = Arc::clone(&published);
+            let verifier = options.signer.verifier().clone();
+            let shared = Shared::new(opened.db, vault, verifier, opened.report, size, signed, published, HashMap::new());
+            return Ok(Self { shared: Arc::new(shared), handle: None });
+        };
+        let (shared, mut sequencer) = assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
+        sequencer.publish_if_due()?;
+        Self::start(options, shared, sequencer)
+    }
+
+    fn start(options: &Options, shared: Arc<Shared>, sequencer: Sequencer) -> Result<Self, StoreError> {
+        let (queue, waiting) = sync_channel(options.queue.max(1));
+        let thread = thread::Builder::new()
+            .name("sequencer".into())
+            .spawn(move || sequencer.run(waiting))
+            .map_err(StoreError::io("start a thread for", &options.dir))?;
+        let handle = Handle { queue: Some(queue), thread: Mutex::new(Some(thread)) };
+        Ok(Self { shared, handle: Some(Arc::new(handle)) })
+    }
+
+    /// Appends and waits until the entries are durable; waits for room in the queue as well.
+    ///
+    /// Must not be called from within an answer of [`append_with`](Self::append_with).
+    pub fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        if self.shared.sequencer.get() == Some(&thread::current().id()) {
+            return Err(AppendError::FromAnswer);
+        }
+        let queue = self.queue()?;
+        let prepared = self.prepare(append)?;
+        let (answer, answered) = sync_channel(1);
+        let reply = Reply::new(
+            Arc::clone(&self.shared),
+            Box::new(move |result| {
+                // Nobody gave up waiting: `answered` is below.
+                let _ = answer.send(result);
+            }),
+        );
+        self.shared.counters.queue.fetch_add(1, Relaxed);
+        if queue.send(Message::Append(Box::new(prepared), reply)).is_err() {
+            // The message came back and was dropped, which has answered it.
+            self.shared.counters.queue.fetch_sub(1, Relaxed);
+        }
+        answered.recv().unwrap_or_else(|_| Err(AppendError::Stopped("the sequencer ended without an answer".into())))
+    }
+
+    /// Appends and gives the result to `answer`, for callers that can't wait. Refused with [`AppendError::Full`] where the queue
+    /// is full. The answer comes on the sequencer's thread (a refusal that needs no sequencer: on this one), so it must be quick
+    /// and never block.
+    pub fn append_with(&self, append: Append, answer: impl FnOnce(Result<Appended, AppendError>) + Send + 'static) {
+        let queued = self.queue().and_then(|queue| Ok((queue, self.prepare(append)?)));
+        let (queue, prepared) = match queued {
+            Ok(queued) => queued,
+            Err(e) => return answer(Err(e)),
+        };
+        let reply = Reply::new(Arc::clone(&self.shared), Box::new(answer));
+        let waiting = self.shared.counters.queue.fetch_add(1, Relaxed);
+        if let Err(e) = queue.try_send(Message::Append(Box::new(prepared), reply)) {
+            self.shared.counters.queue.fetch_sub(1, Relaxed);
+            if let TrySendError::Full(Message::Append(_, reply)) = e {
+                reply.send(Err(AppendError::Full(usize::try_from(waiting).unwrap_or(usize::MAX))));
+            }
+            // A message that found nobody was dropped, which has answered it.
+        }
+    }
+
+    fn queue(&self) -> Result<&SyncSender<Message>, AppendError> {
+        match self.handle.as_ref().and_then(|handle| handle.queue.as_ref()) {
+            Some(queue) => match self.shared.ended() {
+                Some(reason) => Err(AppendError::Stopped(reason)),
+                None => Ok(queue),
+            },
+            None => Err(AppendError::ReadOnly(self.read_only().unwrap_or_default())),
+        }
+    }
+
+    fn prepare(&self, append: Append) -> Result<Prepared, AppendError> {
+        Prepared::new(append, &self.shared.vault, today())
+    }
+
+    /// The log's origin.
+    pub fn origin(&self) -> &str {
+        self.shared.verifier.name()
+    }
+
+    /// The key that checks the log's checkpoints.
+    pub fn verifier(&self) -> VerifierKey {
+        self.shared.verifier.clone()
+    }
+
+    /// How many entries stand under the last signed checkpoint.
+    pub fn size(&self) -> TreeSize {
+        TreeSize::new(self.shared.size())
+    }
+
+    /// What opening found.
+    pub fn opening(&self) -> &OpeningReport {
+        &self.shared.opening
+    }
+
+    /// Why nothing can be appended, where opening found a contradiction.
+    pub fn read_only(&self) -> Option<String> {
+        self.shared.opening.read_only.clone()
+    }
+
+    /// Why the ledger has stopped, where an error stopped it. The process should end: opening anew is the only way on.
+    pub fn fatal(&self) -> Option<String> {
+        self.shared.fatal()
+    }
+
+    /// Has `call` called with the reason once an error stops the ledger (at once, if one has), before waiting callers are
+    /// answered, on the sequencer's thread.
+    pub fn on_fatal(&self, call: impl FnOnce(&str) + Send + 'static) {
+        self.shared.on_fatal(Box::new(call));
+    }
+
+    /// The last published checkpoint. One is published when the ledger has grown, at most every second, and kept for ever.
+    pub fn checkpoint(&self) -> Arc<SignedCheckpoint> {
+        Arc::clone(&lock(&self.shared.published))
+    }
+
+    /// The signed note of the checkpoint that was published at that size.
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.db.get(Family::Checkpoint, &size.to_be_bytes())
+    }
+
+    /// A trace as it stands under the last signed checkpoint; waits where a commit of it is under way.
+    pub fn trace(&self, trace: &TraceId) -> Result<Option<TraceHead>, StoreError> {
+        let head = stored_trace(&self.shared.db, trace)?;
+        if let Some(last) = head.as_ref().and_then(|head| head.entries.last()) {
+            self.shared.wait_visible(*last)?;
+        }
+        Ok(head)
+    }
+
+    /// All traces, in no particular order. Reads all of them: for starting up, not for answering.
+    pub fn traces(&self, mut each: impl FnMut(TraceId, TraceHead)) -> Result<(), StoreError> {
+        for item in self.shared.db.all(Family::Trace)? {
+            let (key, value) = item?;
+            let broken = || StoreError::Damaged("a record of `trace` is not one".into());
+            let trace = TraceId(crate::tlog::Hash::try_from(&*key).map_err(|_| broken())?);
+            let head = TraceHead::decode(&value).ok_or_else(broken)?;
+            if let Some(last) = head.entries.last() {
+                self.shared.wait_visible(*last)?;
+            }
+            each(trace, head);
+        }
+        Ok(())
+    }
+
+    /// The traces that tell a story without an end yet, each with the index of its first entry, oldest first.
+    pub fn open_traces(&self) -> Vec<(TraceId, u64)> {
+        let mut open: Vec<_> = lock(&self.shared.open).iter().map(|(trace, first)| (*trace, *first)).collect();
+        open.sort_unstable_by_key(|(_, first)| *first);
+        open
+    }
+
+    /// The canonical bytes of an entry; `None` at or beyond [`size`](Self::size).
+    pub fn entry_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if index < self.shared.size() { self.shared.db.entry(index).map(Some) } else { Ok(None) }
+    }
+
+    /// An entry; `None` at or beyond [`size`](Self::size).
+    pub fn entry(&self, index: u64) -> Result<Option<Entry>, StoreError> {
+        if index < self.shared.size() { stored_leaf(&self.shared.db, index).map(|leaf| Some(leaf.entry)) } else { Ok(None) }
+    }
+
+    /// The payload that a commitment is to, decrypted and held against it; `None` where the vault has none.
+    pub fn payload(&self, commitment: &Commitment) -> Result<Option<Payload>, StoreError> {
+        let Some(record) = self.shared.db.get(Family::Payload, commitment.0.as_bytes())? else { return Ok(None) };
+        let broken = || StoreError::Damaged(format!("the record of payload {commitment} is cut off"));
+        let (_, sealed) = record.split_first_chunk::<8>().ok_or_else(broken)?;
+        Ok(Some(self.shared.vault.open(commitment, sealed)?))
+    }
+
+    /// The first `width` hashes (1 to 256; `None`: all 256) of a tile; `None` where it does not hold as many yet.
+    pub fn tile(&self, level: u8, index: u64, width: Option<u16>) -> Result<Option<Vec<u8>>, StoreError> {
+        let (id, width) = (TileId { level, index }, width.unwrap_or(TILE_WIDTH));
+        if level > 63 || width == 0 || width > id.width(self.size()) {
+            return Ok(None);
+        }
+        let mut hashes = self.shared.db.tile(level, index, width)?;
+        hashes.truncate(usize::from(width) * 32);
+        Ok(Some(hashes))
+    }
+
+    /// The first `width` entries (1 to 256; `None`: all 256) of a bundle; `None` where it does not hold as many yet.
+    pub fn bundle(&self, index: u64, width: Option<u16>) -> Result<Option<Vec<u8>>, StoreError> {
+        let (id, width) = (TileId { level: 0, index }, width.unwrap_or(TILE_WIDTH));
+        if width == 0 || width > id.width(self.size()) {
+            return Ok(None);
+        }
+        // No overflow: the width above is 0 for an index beyond the tree.
+        let first = index * u64::from(TILE_WIDTH);
+        let entries = self.shared.db.entries(first..first + u64::from(width))?;
+        let entries = entries.map(|item| item.map(|(_, bytes)| bytes)).collect::<Result<Vec<_>, _>>()?;
+        encode_bundle(&entries).map(Some).map_err(|e| StoreError::Damaged(e.to_string()))
+    }
+
+    /// The receipt of an entry under the checkpoint of its own group. `salt`: the chunk's, where it is `delivery.intended`.
+    pub fn receipt(&self, durable: &Durable, salt: Option<Salt>) -> Result<Receipt, StoreError> {
+        self.prove(durable.index(), durable.bytes().to_vec(), durable.checkpoint(), salt)
+    }
+
+    /// The receipt of an entry under the last published checkpoint, which must cover it.
+    pub fn receipt_at(&self, index: u64, salt: Option<Salt>) -> Result<Receipt, StoreError> {
+        let checkpoint = self.checkpoint();
+        let size = checkpoint.checkpoint().size.get();
+        if index >= size {
+            return Err(StoreError::NoEntry { index, size });
+        }
+        self.prove(LeafIndex::new(index), self.shared.db.entry(index)?, &checkpoint, salt)
+    }
+
+    fn prove(
+        &self,
+        index: LeafIndex,
+        entry: Vec<u8>,
+        signed: &SignedCheckpoint,
+        salt: Option<Salt>,
+    ) -> Result<Receipt, StoreError> {
+        let size = signed.checkpoint().size;
+        let hashes = inclusion_proof(&TileHashes::new(&self.shared.db, size), index, size)?;
+        let proof = TlogProof { extra: None, index, hashes, checkpoint: signed.note().to_vec() };
+        // A proof that does not hold must not leave: whoever gets it would blame the log.
+        let verified = proof.verify(leaf_hash(&entry), self.origin(), std::slice::from_ref(&self.shared.verifier));
+        verified.map_err(|e| StoreError::Damaged(format!("the proof of entry {index}: {e}")))?;
+        Ok(Receipt::new(entry, salt, proof)?)
+    }
+
+    /// Writes the ledger as of the last published checkpoint to a static folder, with the payloads of these classes. See
+    /// [`ExportSummary`] for what is in it.
+    pub fn export(&self, dir: &Path, classes: &[Class]) -> Result<ExportSummary, StoreError> {
+        export::export(self, dir, classes)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The ledger's state in numbers.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.shared.counters;
+        let size = self.shared.size();
+        Stats {
+            size,
+            published_size: self.checkpoint().checkpoint().size.get(),
+            head_lag: counters.stored.load(Relaxed).saturating_sub(size),
+            groups: counters.groups.load(Relaxed),
+            entries: counters.entries.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
+            repeated: counters.repeated.load(Relaxed),
+            last_group: counters.last_group.load(Relaxed),
+            queue: counters.queue.load(Relaxed),
+            open_traces: lock(&self.shared.open).len() as u64,
+            batch_sync: counters.batch_sync.read(),
+            head_sync: counters.head_sync.read(),
+        }
+    }
+
+    /// Commits what waits, publishes the last checkpoint and ends the sequencer. Other handles can still read; the database is
+    /// closed with the last of them.
+    pub fn close(self) {
+        if let Some(handle) = &self.handle {
+            if let Some(queue) = &handle.queue {
+                // It may have stopped already.
+                let _ = queue.send(Message::Close);
+            }
+            handle.join();
+        }
+    }
+}
+
+/// Today, in UTC.
+fn today() -> Day {
+    Day::of_unix_seconds(now_micros() / 1_000_000)
+}
+
+/// A ledger begins with its own name and key.
+fn require_created(options: &Options, first: &[Append]) -> Result<(), StoreError> {
+    let wrong = |why: String| Err(StoreError::FirstEntry(why));
+    let (origin, key) = (options.signer.name(), options.signer.verifier().to_string());
+    match first.first().and_then(|append| append.steps.first()) {
+        Some(Step::LogCreated(created)) if created.origin != origin => {
+            wrong(format!("found origin `{}`, required `{origin}`", created.origin))
+        }
+        Some(Step::LogCreated(created)) if created.key != key => wrong(format!("found key `{}`, required `{key}`", created.key)),
+        Some(Step::LogCreated(_)) => Ok(()),
+        Some(step) => wrong(format!("found `{}`", step.kind())),
+        None => wrong("found nothing".into()),
+    }
+}
+
+/// What stands in `meta` from the beginning; gives the instance.
+fn write_beginning(db: &Db, options: &Options) -> Result<String, StoreError> {
+    let mut random = [0; 4];
+    fill_random(&mut random);
+    let instance = format!("{:08x}", u32::from_be_bytes(random));
+    let zero = 0u64.to_be_bytes();
+    let mut batch = db.batch();
+    batch.put(Family::Meta, Meta::FORMAT, FORMAT)?;
+    batch.put(Family::Meta, Meta::KEY, options.signer.verifier().to_string().as_bytes())?;
+    batch.put(Family::Meta, Meta::INSTANCE, instance.as_bytes())?;
+    batch.put(Family::Meta, Meta::EPOCH, &1u64.to_be_bytes())?;
+    batch.put(Family::Meta, Meta::SIZE, &zero)?;
+    batch.put(Family::Meta, Meta::ROOT, EMPTY_ROOT.as_bytes())?;
+    batch.put(Family::Meta, Meta::FRONTIER, &Frontier::new().to_bytes())?;
+    batch.put(Family::Meta, Meta::BASE, &zero)?;
+    batch.write()?;
+    Ok(instance)
+}
+
+/// Puts a sequencer together with what it shares.
+fn assemble(
+    options: &Options,
+    db: Db,
+    vault: Vault,
+    report: OpeningReport,
+    published: SignedCheckpoint,
+    ready: Ready,
+) -> Result<(Arc<Shared>, Sequencer), StoreError> {
+    let Ready { head, signed, frontier, at, instance, open, open_list_at } = ready;
+    let size = frontier.size().get();
+    let edge = Edge::read(&db, size)?;
+    let src = format!("{instance}/{}", report.epoch);
+    let root = signed.checkpoint().root;
+    let verifier = options.signer.verifier().clone();
+    let shared = Shared::new(db, vault, verifier, report, size, Arc::new(signed), Arc::new(published), open);
+    shared.counters.stored.store(size, Relaxed);
+    let shared = Arc::new(shared);
+    let sequencer = Sequencer {
+        shared: Arc::clone(&shared),
+        signer: options.copy_signer()?,
+        head,
+        frontier,
+        edge,
+        root,
+        at,
+        src,
+        seq: Int::ZERO,
+        open_list_at,
+        max_batch: options.max_batch.max(1),
+        publish_from: Instant::now(),
+    };
+    Ok((shared, sequencer))
+}
+
+/// Commits the first appends of a new ledger as one group, or nothing of them.
+fn commit_first(shared: &Arc<Shared>, sequencer: &mut Sequencer, first: Vec<Prepared>) -> Result<(), StoreError> {
+    let mut group = Group::default();
+    for prepared in first {
+        sequencer.admit(prepared, Reply::new(Arc::clone(shared), Box::new(drop)), &mut group)?;
+    }
+    match group.refused() {
+        Some((at, cause)) => Err(StoreError::FirstAppend { at, cause }),
+        None => sequencer.commit(&mut group),
+    }
+}

@@ -1,0 +1,448 @@
+//! The decision: what policies and catalog say to one chunk request. Pure and complete: the same texts, table, subject and
+//! request give the same decision for ever, which is what `audit redecide` relies on.
+//!
+//! **Columns.** For each column Cedar is asked for `read_clear` and for `read`. A `forbid` on `read` refuses the column
+//! whatever `read_clear` says; else a permit for `read_clear` gives it clear; else a permit for `read` gives it masked, by
+//! the join of the determining permits' `@mask`s, or if none has one by the catalog's mask. A column that the catalog
+//! doesn't list is redacted for everybody. If one requested column is refused or unknown, the whole request is, with the
+//! same answer as for an unknown table: [`DenyReason::Forbidden`] and no policy names.
+//!
+//! **Rows.** A caller may filter by columns and take a range of a column only if he may read them clear, asked for or not.
+//! The row filters of policies may use any column.
+//!
+//! **Obligations** come from all determining permits of all columns that are asked for, filtered by or ranged over: every
+//! group must approve, every row filter holds, the smallest limits count.
+//!
+//! **Faults.** If any policy fails at evaluation for any of these columns, or a policy's row filter doesn't fit the table,
+//! the request is denied ([`DenyReason::PolicyError`]).
+
+use crate::catalog::{Catalog, Limits, UNCLASSIFIED};
+use crate::filter::{self, CompareOp, Condition, Predicate, Value};
+use crate::plan::Plan;
+use crate::policy::{Evaluator, Policies, PolicyFault, Subject, World};
+use crate::schema::TableSchema;
+use crate::transform::Mask;
+use cedar_policy::EntityUid;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a chunk request asks for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ask {
+    /// The connection.
+    pub connection: String,
+    /// The table, as the catalog writes it after the connection.
+    pub table: String,
+    /// The columns, at least one, each once, in the order in which they shall leave.
+    pub columns: Vec<String>,
+    /// A row filter in the language of [`filter`].
+    pub filter: Option<String>,
+    /// A range of a column's values.
+    pub range: Option<KeyRange>,
+    /// The most rows wanted.
+    pub limit: Option<u64>,
+    /// The purpose, one of the catalog's.
+    pub purpose: String,
+}
+
+/// The rows whose cell in `column` is at least `from` and less than `to`, as numbers or as strings of the filter language.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRange {
+    /// The column.
+    pub column: String,
+    /// The first value inside; without it (or null), from the beginning.
+    pub from: Option<serde_json::Value>,
+    /// The first value beyond; without it (or null), to the end.
+    pub to: Option<serde_json::Value>,
+}
+
+/// The answer to a chunk request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Permit, deny or needs approval.
+    pub verdict: Verdict,
+    /// The names of the policies that determined it, sorted: permits, forbids of `read_clear` that left a column masked, and
+    /// for [`DenyReason::PolicyError`] the policies that failed. Empty for all other denials.
+    pub policies: Vec<String>,
+    /// What holds for the answer; of a denial, nothing.
+    pub obligations: Obligations,
+    /// What to fetch; `None` for a denial.
+    pub plan: Option<Plan>,
+    /// Whether a policy reads the time, so that the time used belongs to the decision and it can't be cached.
+    pub reads_time: bool,
+}
+
+/// What a decision comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Under the obligations, yes.
+    Permit,
+    /// Under the obligations, once someone of each of these groups has approved; sorted.
+    NeedsApproval(Vec<String>),
+    /// No.
+    Deny(DenyReason),
+}
+
+/// Why a request is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenyReason {
+    /// No right to a column, or no such connection, table or column.
+    Forbidden,
+    /// A policy failed at evaluation or doesn't fit the table.
+    PolicyError,
+    /// A filter or range on a column that the caller may not read clear, or that doesn't exist.
+    FilterNotAllowed,
+    /// A value or operator in a filter or range doesn't fit its column.
+    FilterType,
+    /// The filter can't be parsed.
+    FilterSyntax,
+    /// More rows are wanted than one chunk may have.
+    LimitExceeded,
+    /// The purpose isn't one of the catalog's.
+    BadPurpose,
+    /// No column is named, or one twice.
+    BadColumns,
+}
+
+impl DenyReason {
+    /// The reason code in entries and statuses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden",
+            Self::PolicyError => "policy_error",
+            Self::FilterNotAllowed => "filter_not_allowed",
+            Self::FilterType => "filter_type",
+            Self::FilterSyntax => "filter_syntax",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::BadPurpose => "bad_purpose",
+            Self::BadColumns => "bad_columns",
+        }
+    }
+}
+
+/// What holds for the answer to a request: how each column leaves, which rows, and how much at most. Its canonical JSON is
+/// what an approval signs the digest of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Obligations {
+    /// One for each column, in the order of the request.
+    pub columns: Vec<ColumnObligation>,
+    /// The canonical text of the policies' row filters, ANDed.
+    pub rows: Option<String>,
+    /// The smallest of the limits of table and policies.
+    pub limit: Limits,
+}
+
+/// How one column leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnObligation {
+    /// The column.
+    pub column: String,
+    /// Its class.
+    pub class: String,
+    /// Clear or masked.
+    pub rule: Rule,
+}
+
+/// Clear or masked; written as `clear` or as the mask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// As it is.
+    Clear,
+    /// Masked so, or by `null` where the mask doesn't fit the column's type.
+    Mask(Mask),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clear => f.write_str("clear"),
+            Self::Mask(mask) => mask.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "clear" => Ok(Self::Clear),
+            mask => Mask::parse(mask).map(Self::Mask).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl Obligations {
+    fn none() -> Self {
+        Self { columns: Vec::new(), rows: None, limit: Limits { rows: 0, bytes: 0, seconds: 0 } }
+    }
+
+    /// The JSON `{"columns":[{"column","class","rule"}…],"rows":…,"limit":{"rows","bytes","seconds"}}`, members in this order,
+    /// no spaces; `rows` is null without a row filter.
+    pub fn canonical_json(&self) -> Vec<u8> {
+        // Strings and integers always serialize.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// SHA-256 of the canonical JSON.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.canonical_json()).into()
+    }
+
+    /// In what these obligations hide less or allow more than `approved`: the names of columns that became less restricted
+    /// or are new, `rows` if a row filter fell away or is another, `limit` if a limit grew. Empty means that an approval of
+    /// `approved` covers these too.
+    pub fn less_restricted_than(&self, approved: &Self) -> Vec<String> {
+        let covers = |old: &Rule, new: &Rule| match (old, new) {
+            (Rule::Clear, _) => true,
+            (Rule::Mask(old), Rule::Mask(new)) => new.at_least_as_restrictive(old),
+            (Rule::Mask(_), Rule::Clear) => false,
+        };
+        let mut less = Vec::new();
+        for new in &self.columns {
+            let old = approved.columns.iter().find(|old| old.column == new.column);
+            if !old.is_some_and(|old| covers(&old.rule, &new.rule)) {
+                less.push(new.column.clone());
+            }
+        }
+        if approved.rows.is_some() && approved.rows != self.rows {
+            less.push("rows".to_owned());
+        }
+        if self.limit.min(approved.limit) != self.limit {
+            less.push("limit".to_owned());
+        }
+        less
+    }
+}
+
+/// Decides a request. `schema` is the table as its source has it, `None` if the source has no such table (a source whose
+/// tables aren't known at the moment can't be decided on: that is the caller's error to report, not a denial).
+pub fn decide(
+    policies: &Policies,
+    catalog: &Catalog,
+    schema: Option<&TableSchema>,
+    subject: &Subject,
+    ask: &Ask,
+) -> Decision {
+    let reads_time = policies.reads_time();
+    match permitted(policies, catalog, schema, subject, ask) {
+        Ok(permitted) => Decision {
+            verdict: match permitted.approvals {
+                groups if groups.is_empty() => Verdict::Permit,
+                groups => Verdict::NeedsApproval(groups.into_iter().collect()),
+            },
+            policies: permitted.policies.into_iter().collect(),
+            obligations: permitted.obligations,
+            plan: Some(permitted.plan),
+            reads_time,
+        },
+        Err(Denied { reason, policies }) => Decision {
+            verdict: Verdict::Deny(reason),
+            policies,
+            obligations: Obligations::none(),
+            plan: None,
+            reads_time,
+        },
+    }
+}
+
+struct Permitted {
+    approvals: BTreeSet<String>,
+    policies: BTreeSet<String>,
+    obligations: Obligations,
+    plan: Plan,
+}
+
+struct Denied {
+    reason: DenyReason,
+    policies: Vec<String>,
+}
+
+impl From<DenyReason> for Denied {
+    fn from(reason: DenyReason) -> Self {
+        Self { reason, policies: Vec::new() }
+    }
+}
+
+impl From<PolicyFault> for Denied {
+    fn from(fault: PolicyFault) -> Self {
+        Self { reason: DenyReason::PolicyError, policies: fault.policies }
+    }
+}
+
+impl From<filter::ResolveError> for Denied {
+    fn from(error: filter::ResolveError) -> Self {
+        match error {
+            filter::ResolveError::UnknownColumn(_) => DenyReason::FilterNotAllowed.into(),
+            filter::ResolveError::Type { .. } => DenyReason::FilterType.into(),
+        }
+    }
+}
+
+fn permitted(
+    policies: &Policies,
+    catalog: &Catalog,
+    schema: Option<&TableSchema>,
+    subject: &Subject,
+    ask: &Ask,
+) -> Result<Permitted, Denied> {
+    if !catalog.purposes().contains(&ask.purpose) {
+        return Err(DenyReason::BadPurpose.into());
+    }
+    let distinct = ask.columns.iter().collect::<BTreeSet<_>>();
+    if distinct.is_empty() || distinct.len() != ask.columns.len() {
+        return Err(DenyReason::BadColumns.into());
+    }
+    let (Some(table), Some(schema)) = (catalog.table(&ask.connection, &ask.table), schema) else {
+        return Err(DenyReason::Forbidden.into());
+    };
+
+    // All columns that the request touches, known ones only: what is unknown has no entity to ask Cedar about.
+    let filter = ask.filter.as_deref().map(filter::parse).transpose();
+    let filtered = filter.as_ref().ok().and_then(Option::as_ref).map(Condition::columns).unwrap_or_default();
+    let ranged = ask.range.iter().map(|range| range.column.as_str());
+    let touched = ask.columns.iter().map(String::as_str).chain(filtered.iter().copied()).chain(ranged);
+    let touched = touched.filter(|column| schema.column_type(column).is_some()).collect::<BTreeSet<_>>();
+
+    let mut world = World::new(subject);
+    let table_uid = world.table(&ask.connection, &ask.table);
+    let mut uids = BTreeMap::new();
+    for column in touched {
+        let class = table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
+        uids.insert(column, world.column(&table_uid, column, class));
+    }
+    let evaluator = world.evaluator(policies, subject, Some(&ask.purpose))?;
+    let mut access = BTreeMap::new();
+    for column in &ask.columns {
+        if let Some((column, uid)) = uids.get_key_value(column.as_str()) {
+            access.insert(*column, column_access(&evaluator, uid)?);
+        }
+    }
+    let asked = |column: &String| access.get(column.as_str()).filter(|access| access.right != Right::None);
+    if !ask.columns.iter().all(|column| asked(column).is_some()) {
+        return Err(DenyReason::Forbidden.into());
+    }
+
+    let filter = filter.map_err(|_| DenyReason::FilterSyntax)?;
+    for (column, uid) in &uids {
+        if !access.contains_key(column) {
+            access.insert(column, column_access(&evaluator, uid)?);
+        }
+    }
+    let is_clear = |column: &str| {
+        table.columns.contains_key(column) && access.get(column).is_some_and(|access| access.right == Right::Clear)
+    };
+    let mut needed_clear = filtered.iter().copied().chain(ask.range.iter().map(|range| range.column.as_str()));
+    if !needed_clear.all(is_clear) {
+        return Err(DenyReason::FilterNotAllowed.into());
+    }
+
+    let determining = access.values().flat_map(|access| &access.policies).cloned().collect::<BTreeSet<_>>();
+    let terms = determining.iter().filter_map(|id| policies.terms(id).map(|terms| (id, terms)));
+    let mut approvals = BTreeSet::new();
+    let mut rows = BTreeMap::new();
+    let mut limit = table.limits;
+    for (id, terms) in terms {
+        approvals.extend(terms.approval.clone());
+        limit = terms.limit.map_or(limit, |other| limit.min(other));
+        if let Some(condition) = &terms.rows {
+            let fault = |_| PolicyFault { policies: vec![id.clone()] };
+            let condition = filter::resolve(condition.clone(), schema).map_err(fault)?;
+            // Sorted by text and each once, so that the order of policies makes no difference.
+            rows.insert(condition.to_string(), condition);
+        }
+    }
+    if ask.limit.is_some_and(|wanted| wanted > limit.rows) {
+        return Err(DenyReason::LimitExceeded.into());
+    }
+
+    let rows = Condition::all(rows.into_values().collect());
+    let mut conditions = rows.iter().cloned().collect::<Vec<_>>();
+    if let Some(filter) = filter.clone() {
+        conditions.push(filter::resolve(filter, schema)?);
+    }
+    if let Some(range) = &ask.range {
+        conditions.extend(range_conditions(range, schema)?);
+    }
+
+    let rule = |column: &str| match table.columns.get(column) {
+        None => Rule::Mask(Mask::Redact),
+        Some(_) if is_clear(column) => Rule::Clear,
+        Some(entry) => {
+            let permits = access.get(column).map(|access| &access.policies);
+            let masks = permits.into_iter().flatten().filter_map(|id| policies.terms(id)?.mask.clone());
+            Rule::Mask(masks.reduce(Mask::more_restrictive).unwrap_or_else(|| entry.mask.clone()))
+        }
+    };
+    let columns = ask.columns.iter().map(|column| ColumnObligation {
+        column: column.clone(),
+        class: table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str()).to_owned(),
+        rule: rule(column),
+    });
+    let obligations =
+        Obligations { columns: columns.collect(), rows: rows.as_ref().map(Predicate::to_string), limit };
+    let types = ask.columns.iter().filter_map(|column| Some((column.clone(), schema.column_type(column)?.clone())));
+    let order_by = table.key.clone().filter(|key| is_clear(key));
+    let plan = Plan {
+        columns: types.collect(),
+        predicate: Condition::all(conditions),
+        shuffle: order_by.is_none(),
+        order_by,
+        limit: ask.limit,
+        max_rows: limit.rows,
+        max_bytes: limit.bytes,
+        max_seconds: limit.seconds,
+    };
+    Ok(Permitted { approvals, policies: determining, obligations, plan })
+}
+
+/// What a caller may see of a column.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    None,
+    Masked,
+    Clear,
+}
+
+struct Access {
+    right: Right,
+    policies: BTreeSet<String>,
+}
+
+fn column_access(evaluator: &Evaluator<'_>, column: &EntityUid) -> Result<Access, PolicyFault> {
+    let clear = evaluator.ask("read_clear", column)?;
+    let masked = evaluator.ask("read", column)?;
+    let forbidden = !masked.allowed && !masked.policies.is_empty();
+    Ok(if forbidden || !(clear.allowed || masked.allowed) {
+        Access { right: Right::None, policies: BTreeSet::new() }
+    } else if clear.allowed {
+        Access { right: Right::Clear, policies: clear.policies }
+    } else {
+        // Forbids of `read_clear` helped to determine that the column is masked.
+        Access { right: Right::Masked, policies: &masked.policies | &clear.policies }
+    })
+}
+
+fn range_conditions(range: &KeyRange, schema: &TableSchema) -> Result<Vec<Predicate>, Denied> {
+    let bounds = [(CompareOp::Ge, &range.from), (CompareOp::Lt, &range.to)];
+    let mut conditions = Vec::new();
+    for (op, bound) in bounds {
+        let value = match bound {
+            None | Some(serde_json::Value::Null) => continue,
+            Some(serde_json::Value::Number(number)) => Value::Number(number.to_string()),
+            Some(serde_json::Value::String(text)) if !text.contains('\0') => Value::Text(text.clone()),
+            Some(_) => return Err(DenyReason::FilterType.into()),
+        };
+        conditions.push(filter::resolve(Condition::Compare { column: range.column.clone(), op, value }, schema)?);
+    }
+    Ok(conditions)
+}
