@@ -3,6 +3,8 @@
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/countersign"
+# Tools put there with `cargo install --root` count as installed.
+export PATH="$PATH:$cache/tools/bin"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 
 # To stderr: a script's stdout is its result, a path that others read.

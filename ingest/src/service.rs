@@ -48,7 +48,7 @@ pub fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// Writes a secret to a new file of mode 600, never over an existing one.
-pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+pub fn write_secret(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
@@ -59,7 +59,7 @@ pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot write `{}`", path.display()))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("`{}`", path.display()))
+    file.write_all(text).and_then(|()| file.sync_all()).with_context(|| format!("`{}`", path.display()))
 }
 
 /// The options under which the ledger of a configuration is opened.
@@ -79,7 +79,7 @@ fn token_keys(config: &Config) -> anyhow::Result<TokenKeys> {
         let mut master = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *master).map_err(|e| anyhow::anyhow!("no random numbers from the system: {e}"))?;
         let hex: Zeroizing<String> = Zeroizing::new(master.iter().map(|b| format!("{b:02x}")).collect());
-        write_secret(&path, &hex)?;
+        write_secret(&path, hex.as_bytes())?;
     }
     let text = read_secret(&path)?;
     let master = countersign_ledger::tlog::Hash::from_hex(text.trim())

@@ -29,7 +29,7 @@ use crate::load::{LoadError, Source};
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -145,6 +145,12 @@ impl Catalog {
         self.tables.get(&(connection.to_owned(), table.to_owned()))
     }
 
+    /// The types that the catalog states for a table's columns, `None` where the table cannot be reached.
+    pub fn stated_types(&self, connection: &str, table: &str) -> Option<HashMap<String, ColumnType>> {
+        let table = self.table(connection, table)?;
+        Some(table.columns.iter().filter_map(|(name, c)| Some((name.clone(), c.column_type.clone()?))).collect())
+    }
+
     /// All tables that can be reached: connection, table, entry.
     pub fn tables(&self) -> impl Iterator<Item = (&str, &str, &Table)> {
         self.tables.iter().map(|((connection, table), entry)| (connection.as_str(), table.as_str(), entry))
@@ -204,7 +210,9 @@ impl<'a> Loader<'a> {
         for value in array {
             let purpose = self.string(value, "a purpose")?;
             if !is_name(purpose) {
-                return Err(self.error(value, format!("purpose `{purpose}` is not 1 to 64 of a-z, 0-9, `_`, `.` and `-`")));
+                return Err(
+                    self.error(value, format!("purpose `{purpose}` is not 1 to 64 of a-z, 0-9, `_`, `.` and `-`"))
+                );
             }
             if purposes.iter().any(|other| other == purpose) {
                 return Err(self.error(value, format!("purpose `{purpose}` stands here twice")));
@@ -222,7 +230,8 @@ impl<'a> Loader<'a> {
         if name == UNCLASSIFIED {
             return Err(self.error(key, format!("class `{UNCLASSIFIED}` is the one of columns that are not listed")));
         }
-        let entries = self.keys(self.table(value, &format!("class `{name}`"))?, &format!("class `{name}`"), &["mask"])?;
+        let entries =
+            self.keys(self.table(value, &format!("class `{name}`"))?, &format!("class `{name}`"), &["mask"])?;
         let mask = entries.get("mask").ok_or_else(|| self.error(key, format!("class `{name}` has no `mask`")))?;
         classes.insert(name, self.mask(mask)?);
         Ok(())
@@ -281,7 +290,8 @@ impl<'a> Loader<'a> {
     }
 
     fn limit(&self, name: &str, value: &Entry<'a>) -> Result<u64, LoadError> {
-        let number = value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number =
+            value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
         number
             .filter(|number| (1..=MAX_NUMBER).contains(number))
             .ok_or_else(|| self.error(value, format!("`{name}` is not a whole number of 1 to {MAX_NUMBER}")))
@@ -293,20 +303,22 @@ impl<'a> Loader<'a> {
         let (class, own_mask, stated_type) = match value.get_ref().as_str() {
             Some(_) => (value, None, None),
             None => {
-                let table = value.get_ref().as_table().ok_or_else(|| self.wrong_kind(value, &what, "a string or a table"))?;
+                let table =
+                    value.get_ref().as_table().ok_or_else(|| self.wrong_kind(value, &what, "a string or a table"))?;
                 let entries = self.keys(table, &what, &["class", "mask", "type"])?;
                 let class = *entries.get("class").ok_or_else(|| self.error(key, format!("{what} has no `class`")))?;
                 (class, entries.get("mask").copied(), entries.get("type").copied())
             }
         };
         let class_name = self.string(class, "`class`")?;
-        let class_mask = classes
-            .get(class_name)
-            .ok_or_else(|| self.error(class, format!("class `{}` is not defined in `classes`", class_name.escape_debug())))?;
+        let class_mask = classes.get(class_name).ok_or_else(|| {
+            self.error(class, format!("class `{}` is not defined in `classes`", class_name.escape_debug()))
+        })?;
         let mask = own_mask.map(|mask| self.mask(mask)).transpose()?.unwrap_or_else(|| class_mask.clone());
         let column_type = match stated_type {
             Some(value) => Some(
-                (self.string(value, "`type`")?.parse::<ColumnType>()).map_err(|unknown| self.error(value, unknown.to_string()))?,
+                (self.string(value, "`type`")?.parse::<ColumnType>())
+                    .map_err(|unknown| self.error(value, unknown.to_string()))?,
             ),
             None => None,
         };

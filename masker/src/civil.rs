@@ -5,7 +5,7 @@
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// The day number of a date (Howard Hinnant, "chrono-compatible low-level date algorithms").
-pub(crate) fn days_from_date(year: i32, month: u32, day: u32) -> Option<i32> {
+pub fn days_from_date(year: i32, month: u32, day: u32) -> Option<i32> {
     if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
@@ -19,7 +19,7 @@ pub(crate) fn days_from_date(year: i32, month: u32, day: u32) -> Option<i32> {
 }
 
 /// Year, month and day of a day number; the year can lie outside 1 to 9999.
-pub(crate) fn date_from_days(days: i64) -> (i64, u32, u32) {
+pub fn date_from_days(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -43,7 +43,7 @@ fn days_in_month(year: i32, month: u32) -> u32 {
 }
 
 /// `YYYY-MM-DD` as a day number.
-pub(crate) fn parse_date(text: &str) -> Option<i32> {
+pub fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
@@ -53,7 +53,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 }
 
 /// `HH:MM`, `HH:MM:SS` or `HH:MM:SS.ffffff` (1 to 6 digits) as microseconds after midnight.
-pub(crate) fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     let (clock, fraction) = match text.split_once('.') {
         Some((clock, fraction)) => (clock, Some(fraction)),
         None => (text, None),
@@ -78,7 +78,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
 
 /// A timestamp `DATE[T ]TIME` with an optional zone `Z` or `±HH:MM`: its microseconds, in UTC if it has a zone, and whether
 /// it has one.
-pub(crate) fn parse_timestamp(text: &str) -> Option<(i64, bool)> {
+pub fn parse_timestamp(text: &str) -> Option<(i64, bool)> {
     let (date, rest) = text.split_once(['T', ' '])?;
     let (time, offset) = if let Some(time) = rest.strip_suffix('Z') {
         (time, Some(0))
@@ -104,20 +104,20 @@ fn digits(text: &str, len: usize) -> Option<u32> {
 }
 
 /// A day number as `YYYY-MM-DD`.
-pub(crate) fn format_date(days: i64) -> String {
+pub fn format_date(days: i64) -> String {
     let (year, month, day) = date_from_days(days);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Microseconds after midnight as `HH:MM:SS[.ffffff]`.
-pub(crate) fn format_time(micros: i64) -> String {
+pub fn format_time(micros: i64) -> String {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     if fraction == 0 { clock } else { format!("{clock}.{fraction:06}") }
 }
 
 /// Microseconds since 1970 as `YYYY-MM-DDTHH:MM:SS[.ffffff]`.
-pub(crate) fn format_timestamp(micros: i64) -> String {
+pub fn format_timestamp(micros: i64) -> String {
     let (days, time) = (micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS));
     format!("{}T{}", format_date(days), format_time(time))
 }
@@ -128,13 +128,27 @@ mod tests {
 
     #[test]
     fn dates_and_times_read_and_write() {
-        for (text, days) in
-            [("1970-01-01", 0), ("1969-12-31", -1), ("2000-02-29", 11016), ("0001-01-01", -719_162), ("9999-12-31", 2_932_896)]
-        {
+        for (text, days) in [
+            ("1970-01-01", 0),
+            ("1969-12-31", -1),
+            ("2000-02-29", 11016),
+            ("0001-01-01", -719_162),
+            ("9999-12-31", 2_932_896),
+        ] {
             assert_eq!(parse_date(text), Some(days), "{text}");
             assert_eq!(format_date(days.into()), text);
         }
-        for bad in ["", "1970", "1970-1-1", "1970-02-30", "1900-02-29", "0000-01-01", "1970-01-01-", "+970-01-01", "1970-13-01"] {
+        for bad in [
+            "",
+            "1970",
+            "1970-1-1",
+            "1970-02-30",
+            "1900-02-29",
+            "0000-01-01",
+            "1970-01-01-",
+            "+970-01-01",
+            "1970-13-01",
+        ] {
             assert_eq!(parse_date(bad), None, "{bad}");
         }
         assert_eq!(parse_time("23:59:59.000001"), Some(DAY_MICROS - 999_999));

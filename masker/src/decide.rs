@@ -48,13 +48,16 @@ pub struct Ask {
 }
 
 /// The rows whose cell in `column` is at least `from` and less than `to`, as numbers or as strings of the filter language.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyRange {
     /// The column.
     pub column: String,
     /// The first value inside; without it (or null), from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<serde_json::Value>,
     /// The first value beyond; without it (or null), to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<serde_json::Value>,
 }
 
@@ -182,7 +185,8 @@ impl<'de> Deserialize<'de> for Rule {
 }
 
 impl Obligations {
-    fn none() -> Self {
+    /// What holds where nothing may leave.
+    pub fn none() -> Self {
         Self { columns: Vec::new(), rows: None, limit: Limits { rows: 0, bytes: 0, seconds: 0 } }
     }
 
@@ -307,8 +311,8 @@ fn permitted(
     };
 
     // All columns that the request touches, known ones only: what is unknown has no entity to ask Cedar about.
-    let filter = ask.filter.as_deref().map(filter::parse).transpose();
-    let filtered = filter.as_ref().ok().and_then(Option::as_ref).map(Condition::columns).unwrap_or_default();
+    let parsed = ask.filter.as_deref().map(filter::parse).transpose();
+    let filtered = parsed.as_ref().ok().and_then(Option::as_ref).map(Condition::columns).unwrap_or_default();
     let ranged = ask.range.iter().map(|range| range.column.as_str());
     let touched = ask.columns.iter().map(String::as_str).chain(filtered.iter().copied()).chain(ranged);
     let touched = touched.filter(|column| schema.column_type(column).is_some()).collect::<BTreeSet<_>>();
@@ -332,7 +336,7 @@ fn permitted(
         return Err(DenyReason::Forbidden.into());
     }
 
-    let filter = filter.map_err(|_| DenyReason::FilterSyntax)?;
+    let filter = parsed.as_ref().map_err(|_| DenyReason::FilterSyntax)?;
     for (column, uid) in &uids {
         if !access.contains_key(column) {
             access.insert(column, column_access(&evaluator, uid)?);
@@ -367,8 +371,8 @@ fn permitted(
 
     let rows = Condition::all(rows.into_values().collect());
     let mut conditions = rows.iter().cloned().collect::<Vec<_>>();
-    if let Some(filter) = filter.clone() {
-        conditions.push(filter::resolve(filter, schema)?);
+    if let Some(filter) = filter {
+        conditions.push(filter::resolve(filter.clone(), schema)?);
     }
     if let Some(range) = &ask.range {
         conditions.extend(range_conditions(range, schema)?);
@@ -388,8 +392,7 @@ fn permitted(
         class: table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str()).to_owned(),
         rule: rule(column),
     });
-    let obligations =
-        Obligations { columns: columns.collect(), rows: rows.as_ref().map(Predicate::to_string), limit };
+    let obligations = Obligations { columns: columns.collect(), rows: rows.as_ref().map(Predicate::to_string), limit };
     let types = ask.columns.iter().filter_map(|column| Some((column.clone(), schema.column_type(column)?.clone())));
     let order_by = table.key.clone().filter(|key| is_clear(key));
     let plan = Plan {

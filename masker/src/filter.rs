@@ -47,7 +47,7 @@ pub const MAX_LIST: usize = 256;
 
 /// A condition on the rows of a table, with values of type `V`. `Display` writes its canonical text, which [`parse`] reads
 /// back to an equal condition as long as `And` and `Or` have at least two parts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Condition<V> {
     /// The cell compares so with the value; unknown for a null cell.
     Compare {
@@ -87,7 +87,7 @@ pub type Expr = Condition<Value>;
 pub type Predicate = Condition<Literal>;
 
 /// A comparison operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum CompareOp {
     /// `=`
     Eq,
@@ -155,7 +155,7 @@ impl TypeWord {
 }
 
 /// A value with the type of its column.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Literal {
     /// For bool columns.
     Bool(bool),
@@ -460,7 +460,9 @@ impl Parser<'_> {
     fn comparison(&mut self) -> Result<Expr, FilterError> {
         let column = match self.peek() {
             Some(Token::Quoted(name)) => name.clone(),
-            Some(Token::Word(name)) if !KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name)) => name.clone(),
+            Some(Token::Word(name)) if !KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name)) => {
+                name.clone()
+            }
             _ => return Err(self.expected(&format!("a column, found {}", self.found()))),
         };
         self.next += 1;
@@ -538,9 +540,8 @@ impl Parser<'_> {
 /// # Errors
 /// [`ResolveError`] if a column is unknown or a value or operator doesn't fit its type (see the table in the module's doc).
 pub fn resolve(condition: Expr, schema: &TableSchema) -> Result<Predicate, ResolveError> {
-    let column_type = |column: &str| {
-        schema.column_type(column).ok_or_else(|| ResolveError::UnknownColumn(column.to_owned()))
-    };
+    let column_type =
+        |column: &str| schema.column_type(column).ok_or_else(|| ResolveError::UnknownColumn(column.to_owned()));
     let all = |parts: Vec<Expr>| parts.into_iter().map(|part| resolve(part, schema)).collect::<Result<Vec<_>, _>>();
     Ok(match condition {
         Condition::Compare { column, op, value } => {
@@ -598,7 +599,8 @@ fn literal(column: &str, found: &ColumnType, value: &Value) -> Result<Literal, R
                 .ok_or_else(|| error("compares only with numbers that it can hold, written without an exponent"))?,
         ),
         ColumnType::Numeric => Literal::Decimal(
-            canonical_decimal(number()?, None).ok_or_else(|| error("compares only with numbers without an exponent"))?,
+            canonical_decimal(number()?, None)
+                .ok_or_else(|| error("compares only with numbers without an exponent"))?,
         ),
         ColumnType::Text => Literal::Text(text(None, "compares with quoted text only")?.to_owned()),
         ColumnType::Uuid => {
@@ -805,7 +807,7 @@ fn compare(column: &str, op: CompareOp, value: &Literal) -> pl::Expr {
         // An integer literal without a type takes its column's type, which can hold it; a typed one would turn a comparison
         // of unsigned 64-bit values into one of floats.
         Literal::Int(value) => pl::lit(*value),
-        Literal::Float(value) => pl::typed_lit(*value),
+        Literal::Float(value) => pl::lit(Scalar::from(*value)),
         Literal::Decimal(number) => {
             let scale = number.split_once('.').map_or(0, |(_, fraction)| fraction.len());
             match number.replace('.', "").parse::<i128>() {

@@ -11,6 +11,7 @@ use crate::decide::{Obligations, Rule};
 use crate::plan::Plan;
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask, TokenKeys};
+use polars::chunked_array::builder::AnonymousOwnedListBuilder;
 use polars::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -96,7 +97,7 @@ pub struct ColumnAccount {
     pub class: String,
     /// What the decision asked for: `clear` or a mask.
     pub rule: String,
-    /// What was done: `none`, or the mask that was applied. It differs from the rule where the rule didn't fit the column's
+    /// What was done: `clear`, or the mask that was applied. It differs from the rule where the rule didn't fit the column's
     /// type and `null` took its place.
     pub transform: String,
     /// Cells looked at: the chunk's rows.
@@ -190,7 +191,7 @@ pub fn mask(
             column: name.clone(),
             class: obligation.class.clone(),
             rule: obligation.rule.to_string(),
-            transform: applied.as_ref().map_or_else(|| "none".to_owned(), Mask::to_string),
+            transform: applied.as_ref().map_or_else(|| "clear".to_owned(), Mask::to_string),
             seen: rows as u64,
             changed: changed as u64,
         });
@@ -316,7 +317,7 @@ fn numbers<T: PolarsNumericType>(column: &ChunkedArray<T>) -> ChunkedArray<T> {
 fn lists(column: &ListChunked, inner: &DataType) -> Result<Series, Rebuild> {
     let mut values = Series::new_empty(PlSmallStr::EMPTY, inner);
     let mut lengths = Vec::with_capacity(column.len());
-    for list in column.into_iter() {
+    for list in column.series_iter() {
         if let Some(list) = &list
             && !list.is_empty()
         {
@@ -350,7 +351,8 @@ fn structs(column: &Series) -> Result<Series, Rebuild> {
         return Ok(fresh.into_series());
     }
     let present = column.is_not_null();
-    let present = BooleanChunked::from_iter_values(PlSmallStr::EMPTY, present.iter().map(|present| present == Some(true)));
+    let present =
+        BooleanChunked::from_iter_values(PlSmallStr::EMPTY, present.iter().map(|present| present == Some(true)));
     let validity = present.downcast_iter().next().map(|chunk| chunk.values().clone());
     Ok(fresh.with_outer_validity(validity).into_series())
 }

@@ -7,7 +7,7 @@
 //! over as [`Clear`], and [`mask`] turns that into a [`MaskedChunk`], whose parts are the only frames that may leave.
 
 pub mod catalog;
-mod civil;
+pub mod civil;
 pub mod decide;
 pub mod filter;
 pub mod frame;

@@ -5,7 +5,8 @@ use crate::filter::Predicate;
 use crate::schema::ColumnType;
 
 /// One query of one table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The columns to fetch, in the order in which they leave, with the types they have in the source.
     pub columns: Vec<(String, ColumnType)>,

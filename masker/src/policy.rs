@@ -38,8 +38,8 @@ use crate::load::{LoadError, Source};
 use crate::transform::Mask;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    ActionConstraint, Authorizer, Context, Decision, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator,
+    ActionConstraint, Authorizer, Context, Decision, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -206,7 +206,12 @@ impl Policies {
 ///
 /// # Errors
 /// [`PolicyFault`] if any policy fails at evaluation: treat it as no.
-pub fn permits(policies: &Policies, subject: &Subject, action: Action, resource: Resource<'_>) -> Result<bool, PolicyFault> {
+pub fn permits(
+    policies: &Policies,
+    subject: &Subject,
+    action: Action,
+    resource: Resource<'_>,
+) -> Result<bool, PolicyFault> {
     let mut world = World::new(subject);
     let resource = match resource {
         Resource::Ledger => world.add(uid("Ledger", "ledger"), None),
@@ -268,12 +273,12 @@ impl World {
     }
 
     /// Ready to ask about these entities. A purpose belongs to reading and to nothing else.
-    pub(crate) fn evaluator(
+    pub(crate) fn evaluator<'a>(
         self,
-        policies: &Policies,
+        policies: &'a Policies,
         subject: &Subject,
         purpose: Option<&str>,
-    ) -> Result<Evaluator<'_>, PolicyFault> {
+    ) -> Result<Evaluator<'a>, PolicyFault> {
         let fault = || PolicyFault { policies: Vec::new() };
         let string = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let mut context = vec![
@@ -440,7 +445,9 @@ impl Annotated<'_> {
             match name {
                 "approval" => {
                     if value.is_empty() || value.trim() != value || value.chars().any(char::is_control) {
-                        return Err(self.error(name, format!("`@approval` names no group in `{}`", value.escape_debug())));
+                        return Err(
+                            self.error(name, format!("`@approval` names no group in `{}`", value.escape_debug()))
+                        );
                     }
                     terms.approval = Some(value.to_owned());
                 }
@@ -468,7 +475,9 @@ impl Annotated<'_> {
         let heeds = |action: &EntityUid| heeding.contains(&action.id().unescaped());
         if actions.is_empty() || !actions.iter().all(heeds) {
             let names = heeding.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
-            return Err(self.error(name, format!("`@{name}` stands only on permits whose scope names no action but {names}")));
+            return Err(
+                self.error(name, format!("`@{name}` stands only on permits whose scope names no action but {names}"))
+            );
         }
         Ok(())
     }

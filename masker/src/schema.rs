@@ -5,7 +5,7 @@ use polars::prelude::{DataType, TimeUnit, TimeZone, UnknownKind};
 use std::{fmt, str::FromStr};
 
 /// The type of a column, named after what a user of PostgreSQL or Parquet would call it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ColumnType {
     /// True or false.
     Bool,

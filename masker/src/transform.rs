@@ -106,7 +106,9 @@ impl Mask {
         match (self, other) {
             (Self::Null, _) => true,
             (Self::Redact, other) => *other != Self::Null,
-            (Self::KeepFirst(mine), Self::KeepFirst(others)) | (Self::KeepLast(mine), Self::KeepLast(others)) => mine <= others,
+            (Self::KeepFirst(mine), Self::KeepFirst(others)) | (Self::KeepLast(mine), Self::KeepLast(others)) => {
+                mine <= others
+            }
             _ => self == other,
         }
     }

@@ -10,7 +10,7 @@ use crate::pipeline::chunk::{claims_of, steps_of};
 use crate::pipeline::request::{Identified, Rejected};
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, work_record};
-use crate::pipeline::{Core, Fault, now, payload};
+use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified, Verified};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
@@ -188,7 +188,7 @@ impl<'a> Office<'a> {
             Err(Reason::Expired) => return Err(somebody(Reason::ApprovalExpired)),
             other => other.map_err(somebody)?,
         }
-        let token = payload(Class::Approval, record.value.clone()).map_err(|_| somebody(Reason::Internal))?;
+        let token = Payload::new(Class::Approval, record.value.clone());
         let trace = TraceId::approval(&claims.iss, &claims.jti);
         Ok(Answer { approver, claims, token, trace })
     }
@@ -290,9 +290,9 @@ impl<'a> Office<'a> {
             door: DOOR.into(),
             time: now,
         };
-        let resource = Resource::Table { connection: connection.clone(), table: table.clone() };
+        let resource = Resource::Table(connection, table);
         // A policy that fails while it is evaluated gives nobody a right.
-        Ok(permits(&policy.value, &subject, Action::Approve, &resource).unwrap_or(false))
+        Ok(permits(&policy.value, &subject, Action::Approve, resource).unwrap_or(false))
     }
 
     /// Takes a yes back: by the one who gave it, by another of the same group, or by an admin.

@@ -8,8 +8,9 @@ use crate::pipeline::now;
 use crate::service::{ledger_options, write_secret};
 use anyhow::{Context, bail};
 use clap::Args;
-use countersign_ledger::evidence::step::{Int, Kind};
-use countersign_ledger::store::Ledger;
+use countersign_ledger::evidence::TraceId;
+use countersign_ledger::evidence::step::{Int, Kind, LogCreated};
+use countersign_ledger::store::{Append, Ledger};
 use countersign_ledger::tlog::SignerKey;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -66,7 +67,8 @@ impl Init {
         let mut seed = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *seed)?;
         let signer = SignerKey::generate_from_seed(&self.origin, &seed)?;
-        write_secret(&dir.join("ledger.key"), &format!("{}\n", &*signer.secret_text()))?;
+        let secret = signer.secret_text();
+        write_secret(&dir.join("ledger.key"), secret.as_bytes())?;
         std::fs::write(dir.join("ledger.vkey"), format!("{}\n", signer.verifier()))?;
         let admin = PrivateKey::generate()?;
         admin.save(&dir.join(format!("{}.key", self.admin)))?;
@@ -78,7 +80,10 @@ impl Init {
         let record = identity_record(&self.origin, &self.admin, Kind::Human, &admin, now + ADMIN_KEY_SECONDS)?;
         let first = first_admin(&self.origin, &record, now)?;
         let quorum = Int::try_from(self.quorum).map_err(anyhow::Error::msg)?;
-        Ledger::create(&ledger_options(&config)?, quorum, vec![first])?.close();
+        let options = ledger_options(&config)?;
+        let created = LogCreated { origin: self.origin.clone(), key: options.signer.verifier().to_string(), quorum };
+        let created = Append::opening(TraceId::log(), vec![created.into()]);
+        Ledger::create(&options, vec![created, first])?.close();
         Ok(())
     }
 

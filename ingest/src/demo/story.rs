@@ -169,7 +169,7 @@ fn prove(scene: &Scene<'_>, trace: TraceId) -> anyhow::Result<ExitCode> {
     title(5, "the proof: the ledger is exported, and the verify tool looks at nothing but the export and the public key");
     let ledger = &scene.service.core.ledger;
     let evidence = scene.dir.join("evidence");
-    ledger.publish_now()?;
+    ledger.wait_published()?;
     let summary = ledger.export(&evidence, &[Class::Request, Class::Approval, Class::Admin])?;
     std::fs::copy(scene.init.dir.join("ledger.vkey"), scene.dir.join("ledger.vkey"))?;
     println!("   {} entries in {}", summary.entries, evidence.display());

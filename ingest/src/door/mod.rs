@@ -10,10 +10,10 @@ use crate::pipeline::chunk::is_work;
 use crate::pipeline::request::{DOOR, Decided, Identified, Received, Rejected, opening, split_dataset};
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, work_record};
-use crate::pipeline::{Core, Fault, now, payload};
+use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::step::{Int, RequestReceived, RequestRejected, Verdict};
 use countersign_ledger::evidence::{Class, Phase, Reason, Step, TraceId};
-use countersign_ledger::store::{Append, AppendError, Appended, TraceHead};
+use countersign_ledger::store::{Append, AppendError, Appended, Payload, TraceHead};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -284,7 +284,7 @@ pub fn reject(
             continue;
         }
         // Committed to, never kept: nobody has answered for these bytes.
-        let commitment = payload(Class::Rejected, record.value.clone())?.commitment();
+        let commitment = Payload::new(Class::Rejected, record.value.clone()).commitment();
         let step = RequestRejected {
             reason,
             door: door.into(),

@@ -70,7 +70,11 @@ pub fn metrics_routes(core: Core, handle: PrometheusHandle) -> Router {
                 let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
                 gauge("countersign_ledger_size", stats.size);
                 gauge("countersign_ledger_groups_total", stats.groups);
-                gauge("countersign_ledger_queue_depth", stats.queue_depth);
+                gauge("countersign_ledger_published_size", stats.published_size);
+                gauge("countersign_ledger_head_lag", stats.head_lag);
+                gauge("countersign_ledger_queue", stats.queue);
+                gauge("countersign_ledger_last_group", stats.last_group);
+                gauge("countersign_ledger_sync_micros_max", stats.batch_sync.max_micros);
                 gauge("countersign_ledger_open_traces", stats.open_traces);
                 handle.render()
             }
@@ -79,7 +83,7 @@ pub fn metrics_routes(core: Core, handle: PrometheusHandle) -> Router {
 }
 
 async fn checkpoint(State(core): State<Core>) -> Response {
-    let note = core.ledger.checkpoint().bytes().to_vec();
+    let note = core.ledger.checkpoint().note().to_vec();
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
 }
 
@@ -206,7 +210,7 @@ fn may(core: &Core, reader: &Identity, action: Action) -> bool {
         door: "http".into(),
         time: now(),
     };
-    permits(&policy.value, &subject, action, &Resource::Ledger).unwrap_or(false)
+    permits(&policy.value, &subject, action, Resource::Ledger).unwrap_or(false)
 }
 
 /// A waiting request, as an approver sees it. The approver's own program checks the caller's signature and recomputes the

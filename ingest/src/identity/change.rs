@@ -267,11 +267,12 @@ pub fn apply(ledger: &Ledger, shared: &Shared, submission: &Submission, now: u64
         return Err(ChangeError::Origin { found: change.origin, required: ledger.origin().into() });
     }
     let admins = verify_signatures(&registry, &change.origin, submission, now)?;
-    let mut payloads = vec![new_payload(Class::Admin, submission.change.as_bytes())?];
-    let change_commitment = first_commitment(&payloads)?;
+    let document = Payload::new(Class::Admin, submission.change.as_bytes());
+    let change_commitment = document.commitment();
+    let mut payloads = vec![document];
     let mut by = Vec::new();
     for (admin, token) in &admins {
-        let payload = new_payload(Class::Admin, token.as_bytes())?;
+        let payload = Payload::new(Class::Admin, token.as_bytes());
         let signature = payload.commitment();
         by.push(SignedBy { admin: admin.pseudonym.clone(), kid: admin.kid.clone(), signature });
         payloads.push(payload);
@@ -312,14 +313,6 @@ fn put_in_force(
         next
     });
     failed.map_or(Ok(()), |error| Err(ChangeError::Invalid(error.to_string())))
-}
-
-fn new_payload(class: Class, bytes: &[u8]) -> Result<Payload, ChangeError> {
-    Payload::new(class, bytes.to_vec()).map_err(|e| ChangeError::Invalid(e.to_string()))
-}
-
-fn first_commitment(payloads: &[Payload]) -> Result<countersign_ledger::evidence::Commitment, ChangeError> {
-    payloads.first().map(Payload::commitment).ok_or_else(|| ChangeError::Invalid("no payload".into()))
 }
 
 fn verify_signatures<'a>(
@@ -432,7 +425,7 @@ fn to_step(
         }
         Operation::SetPolicy { text } => {
             let policies = Policies::parse("policy", text).map_err(|e| ChangeError::Invalid(e.to_string()))?;
-            let payload = new_payload(Class::Config, text.as_bytes())?;
+            let payload = Payload::new(Class::Config, text.as_bytes());
             let step = PolicyChanged {
                 version: Int::saturating(registry.policy.as_ref().map_or(0, |p| p.version) + 1),
                 digest: Hash::from_bytes(policies.digest()),
@@ -443,7 +436,7 @@ fn to_step(
         }
         Operation::SetCatalog { text } => {
             let catalog = Catalog::parse("catalog", text).map_err(|e| ChangeError::Invalid(e.to_string()))?;
-            let payload = new_payload(Class::Config, text.as_bytes())?;
+            let payload = Payload::new(Class::Config, text.as_bytes());
             let step = CatalogChanged {
                 version: Int::saturating(registry.catalog.as_ref().map_or(0, |c| c.version) + 1),
                 digest: Hash::from_bytes(catalog.digest()),
@@ -460,7 +453,7 @@ fn to_step(
                 ));
             }
             let bytes = serde_json::to_vec(document).map_err(|e| ChangeError::Document(e.to_string()))?;
-            let payload = new_payload(Class::Config, &bytes)?;
+            let payload = Payload::new(Class::Config, &bytes);
             let step = ConnectionChanged {
                 connection: document.name.clone(),
                 kind: document.store.kind().into(),
@@ -525,8 +518,8 @@ fn register(
         None => Ok(None),
     };
     let bytes = serde_json::to_vec(record).map_err(|e| ChangeError::Document(e.to_string()))?;
-    let record_payload = new_payload(Class::Identity, &bytes)?;
-    let possession = new_payload(Class::Identity, record.possession.as_bytes())?;
+    let record_payload = Payload::new(Class::Identity, &bytes);
+    let possession = Payload::new(Class::Identity, record.possession.as_bytes());
     let step = IdentityRegistered {
         identity: record.pseudonym.clone(),
         kind: record.kind,

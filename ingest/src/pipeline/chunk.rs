@@ -4,7 +4,7 @@
 use super::encode::{self, Format};
 use super::request::{DecisionDocument, split_dataset};
 use super::status::{Status, Word};
-use super::{Core, Fault, now, payload};
+use super::{Core, Fault, now};
 use crate::broker::{BrokerError, Outgoing, Reader, Transactor, TxError, partition_of};
 use crate::identity::Identity;
 use crate::identity::claims::RequestClaims;
@@ -199,7 +199,7 @@ impl Permitted {
             .ok_or_else(|| Stop::Failed(Reason::SourceUnavailable, "the connection is gone".into()))?;
         let prepared = core.runtime.block_on(source.prepare(&self.trace.to_string(), table, &self.plan))?;
         let attempt = self.next_attempt();
-        let statement = payload(Class::Query, prepared.statement())?;
+        let statement = Payload::new(Class::Query, prepared.statement());
         let step = SourceQueried {
             attempt,
             connection: connection.into(),
@@ -261,7 +261,7 @@ impl Fetched {
             columns: columns.collect(),
             rows_root: None,
         };
-        let schema = chunk.schema().iter().map(|(name, ty)| format!("{name}:{ty}\n")).collect::<String>();
+        let schema = chunk.columns().iter().map(|(name, ty)| format!("{name}:{ty}\n")).collect::<String>();
         let fingerprint = tagged("schema", &[schema.as_bytes()]);
         Ok(MaskedParts { work, attempt, head, account, parts, digests, salt, format, fingerprint })
     }
@@ -288,7 +288,7 @@ impl MaskedParts {
         let identity = &work.identity;
         let partition = partition_of(&work.trace.0, transactor.partitions(&identity.status_topic)?);
         let end = reader.end(partition)?;
-        let destination = payload(Class::Delivery, identity.chunk_topic.as_bytes())?;
+        let destination = Payload::new(Class::Delivery, identity.chunk_topic.as_bytes());
         let intended = DeliveryIntended {
             attempt,
             chunk: chunk_commitment(&salt, &digests),
@@ -415,7 +415,7 @@ pub const fn is_work(phase: Phase) -> bool {
 }
 
 /// A commitment to what operators need to know, and its payload.
-pub fn detail(text: &str) -> Result<(Commitment, Payload), Fault> {
-    let payload = payload(Class::Detail, text.as_bytes())?;
-    Ok((payload.commitment(), payload))
+pub fn detail(text: &str) -> (Commitment, Payload) {
+    let payload = Payload::new(Class::Detail, text.as_bytes());
+    (payload.commitment(), payload)
 }

@@ -22,8 +22,8 @@ pub mod worker;
 use crate::config::Config;
 use crate::identity::Shared;
 use countersign_ledger::evidence::TraceId;
-use countersign_ledger::store::{AppendError, Ledger, Payload, StoreError};
-use countersign_masker::transform::TokenKeys;
+use countersign_ledger::store::{AppendError, Ledger, StoreError};
+use countersign_masker::TokenKeys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -113,9 +113,4 @@ impl Fault {
     pub fn is_lost_race(&self) -> bool {
         matches!(self, Self::Append(AppendError::HeadMoved { .. }))
     }
-}
-
-/// A payload for the vault, with a fresh salt.
-pub fn payload(class: countersign_ledger::evidence::Class, bytes: impl Into<Vec<u8>>) -> Result<Payload, Fault> {
-    Payload::new(class, bytes.into()).map_err(|e| Fault::Other(e.to_string()))
 }

@@ -182,7 +182,7 @@ impl Identified {
         (policy, catalog): (Hash, Hash),
         now: u64,
     ) -> Result<Decided, super::Fault> {
-        let obligations = Obligations::default();
+        let obligations = Obligations::none();
         let document = document(&obligations, None)?;
         let digest = Hash::from_bytes(obligations.digest());
         let step = PolicyDecided {
@@ -254,12 +254,12 @@ fn document(obligations: &Obligations, plan: Option<Plan>) -> Result<Payload, su
     let fail = |e: serde_json::Error| super::Fault::Other(format!("cannot write a decision: {e}"));
     let canonical = String::from_utf8(obligations.canonical_json()).map_err(|e| super::Fault::Other(e.to_string()))?;
     let document = DecisionDocument { obligations: RawValue::from_string(canonical).map_err(fail)?, plan };
-    super::payload(Class::Query, serde_json::to_vec(&document).map_err(fail)?)
+    Payload::new(Class::Query, serde_json::to_vec(&document).map_err(fail))
 }
 
 /// The steps that open a request's trace, up to its verified caller, and the payload of the request itself.
 pub fn opening(record: &Incoming, request: &Identified) -> Result<(Vec<Step>, Payload), super::Fault> {
-    let payload = super::payload(Class::Request, record.value.clone())?;
+    let payload = Payload::new(Class::Request, record.value.clone());
     let coordinate = |n: i64| Int::saturating(u64::try_from(n).unwrap_or(0));
     let received = RequestReceived {
         door: DOOR.into(),

@@ -173,7 +173,7 @@ pub fn connect(core: &Core, name: &str) -> Result<Self, Fault> {
         }
         metrics::counter!("countersign_requests_failed_total", "reason" => reason.as_str()).increment(1);
         tracing::warn!(%trace, %reason, detail, "a request failed");
-        let (commitment, payload) = chunk::detail(detail)?;
+        let (commitment, payload) = chunk::detail(detail);
         let step = RequestFailed { reason, detail: Some(commitment) };
         let append = Append::following(trace, head.head, vec![step.into()]);
         self.core.ledger.append(Append { payloads: vec![payload], ..append })?;

@@ -134,7 +134,9 @@ impl ColumnBuilder {
             Cells::Float32(b) => b.append_value(f32::from_be_bytes(exactly(bytes)?)),
             Cells::Float64(b) => b.append_value(f64::from_be_bytes(exactly(bytes)?)),
             Cells::Decimal { cells, precision, scale } => cells.append_value(numeric(bytes, *precision, *scale)?),
-            Cells::Text(b) | Cells::Numeric(b) | Cells::Json(b) => b.append_value(std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)?),
+            Cells::Text(b) | Cells::Numeric(b) | Cells::Json(b) => {
+                b.append_value(std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)?)
+            }
             Cells::Uuid(b) => b.append_value(uuid_text(&exactly(bytes)?, &mut [0; 36])),
             Cells::Binary(b) => b.append_value(bytes),
             Cells::Date(b) => b.append_value(pg_date(i32::from_be_bytes(exactly(bytes)?))?),
@@ -200,7 +202,8 @@ impl ColumnBuilder {
                 b.append_value(time_ns(us)?);
             }
             Cells::Timestamp(b) => b.append_value(
-                civil::parse_timestamp(text).ok_or("something that is not a timestamp `YYYY-MM-DD HH:MM:SS[.ffffff]`")?,
+                civil::parse_timestamp(text)
+                    .ok_or("something that is not a timestamp `YYYY-MM-DD HH:MM:SS[.ffffff]`")?,
             ),
             Cells::TimestampTz(b) => b.append_value(
                 civil::parse_timestamptz(text)
@@ -271,7 +274,8 @@ fn numeric(bytes: &[u8], precision: usize, scale: usize) -> Result<i128, Fault> 
     const TOO_BIG: Fault = "a number with more digits than its precision";
     let (header, digits) = bytes.split_first_chunk::<8>().ok_or(MALFORMED)?;
     let [n0, n1, w0, w1, s0, s1, _, _] = *header;
-    let (count, weight, sign) = (u16::from_be_bytes([n0, n1]), i16::from_be_bytes([w0, w1]), u16::from_be_bytes([s0, s1]));
+    let (count, weight, sign) =
+        (u16::from_be_bytes([n0, n1]), i16::from_be_bytes([w0, w1]), u16::from_be_bytes([s0, s1]));
     let negative = match sign {
         0x0000 => false,
         0x4000 => true,
@@ -298,10 +302,7 @@ fn numeric(bytes: &[u8], precision: usize, scale: usize) -> Result<i128, Fault> 
         if group % dropped != 0 {
             return Err("a number with more decimal places than its scale");
         }
-        value = value
-            .checked_mul(10_i128.pow(kept))
-            .and_then(|v| v.checked_add(group / dropped))
-            .ok_or(TOO_BIG)?;
+        value = value.checked_mul(10_i128.pow(kept)).and_then(|v| v.checked_add(group / dropped)).ok_or(TOO_BIG)?;
         exponent -= 4;
     }
     // Trailing zero groups are left out on the wire; `exponent` now stands one group behind the last one.
@@ -347,11 +348,14 @@ fn fits(value: i128, precision: usize) -> Result<i128, Fault> {
 
 /// The canonical text of a UUID: 36 lower-case characters, written into `out`.
 fn uuid_text<'a>(bytes: &[u8; 16], out: &'a mut [u8; 36]) -> &'a str {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let hex = |nibble: u8| HEX.get(usize::from(nibble & 15)).copied().unwrap_or(b'0');
-    let mut nibbles = bytes.iter().flat_map(|b| [hex(b >> 4), hex(*b)]);
-    for (at, slot) in out.iter_mut().enumerate() {
-        *slot = if matches!(at, 8 | 13 | 18 | 23) { b'-' } else { nibbles.next().unwrap_or(b'0') };
+    /// Where the two digits of each byte stand, between the hyphens.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    *out = [b'-'; 36];
+    for (byte, place) in bytes.iter().zip(PLACES) {
+        if let Some([high, low]) = out.get_mut(place..place + 2) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
     }
     // Only ASCII was written, so this cannot fail.
     std::str::from_utf8(out).unwrap_or_default()

@@ -45,8 +45,7 @@ fn digits(text: &str, width: usize) -> Option<i64> {
 /// `YYYY-MM-DD`, year 0001 to 9999, as days since 1970-01-01; nothing for a day that the calendar lacks.
 pub(super) fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.split('-');
-    let (year, month, day) =
-        (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    let (year, month, day) = (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
     let count = days(year, month, day);
     let real = parts.next().is_none() && year >= 1 && (1..=12).contains(&month) && civil(count) == (year, month, day);
     real.then(|| i32::try_from(count).ok())?
@@ -56,8 +55,7 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
 pub(super) fn parse_time(text: &str) -> Option<i64> {
     let (clock, fraction) = text.split_once('.').map_or((text, None), |(clock, fraction)| (clock, Some(fraction)));
     let mut parts = clock.split(':');
-    let (hour, minute, second) =
-        (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    let (hour, minute, second) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
     let real = parts.next().is_none() && hour < 24 && minute < 60 && second < 60;
     let micros = match fraction {
         None => 0,

@@ -31,6 +31,8 @@ enum Stage {
 pub(super) struct CopyDecoder {
     columns: Vec<ColumnBuilder>,
     stage: Stage,
+    /// Where in the buffer each field of the tuple at hand stands: start and end, or nothing for null. Kept for its memory.
+    fields: Vec<Option<(usize, usize)>>,
     /// The start of a tuple whose end has not come yet. INVARIANT: no longer than the bytes pushed so far, hence than `bytes_max`.
     rest: Vec<u8>,
     rows: u64,
@@ -42,16 +44,23 @@ pub(super) struct CopyDecoder {
 impl CopyDecoder {
     /// A decoder for tuples of exactly these columns. More than `rows_max` rows, or `bytes_max` bytes on the wire, are refused.
     pub(super) fn new(columns: &[(String, ColumnType)], rows_max: u64, bytes_max: u64) -> Result<Self, SourceError> {
-        let columns = columns
+        let columns: Vec<_> = columns
             .iter()
             .map(|(name, ty)| {
-                ColumnBuilder::new(name, ty, FIRST_CAPACITY).ok_or_else(|| SourceError::UnsupportedType {
-                    column: name.clone(),
-                    ty: ty.to_string(),
-                })
+                ColumnBuilder::new(name, ty, FIRST_CAPACITY)
+                    .ok_or_else(|| SourceError::UnsupportedType { column: name.clone(), ty: ty.to_string() })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { columns, stage: Stage::Header, rest: Vec::new(), rows: 0, bytes: 0, rows_max, bytes_max })
+        Ok(Self {
+            fields: Vec::with_capacity(columns.len()),
+            columns,
+            stage: Stage::Header,
+            rest: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            rows_max,
+            bytes_max,
+        })
     }
 
     /// Takes the next portion of the stream.
@@ -91,89 +100,91 @@ impl CopyDecoder {
     fn decode(&mut self, buffer: &[u8]) -> Result<usize, SourceError> {
         let mut used = 0;
         loop {
-            let left = buffer.get(used..).unwrap_or_default();
             match self.stage {
-                Stage::Header => match header_length(left)? {
+                Stage::Header => match header_length(buffer)? {
                     Some(length) => {
-                        used += length;
+                        used = length;
                         self.stage = Stage::Tuples;
                     }
                     None => return Ok(used),
                 },
-                Stage::Tuples => match self.tuple_length(left)? {
-                    Some((fields, length)) if fields < 0 => {
-                        used += length;
-                        self.stage = Stage::Ended;
+                Stage::Tuples => match self.measure(buffer, used)? {
+                    Some(Measured::Tuple { end }) => {
+                        self.tuple(buffer)?;
+                        used = end;
                     }
-                    Some((_, length)) => {
-                        self.tuple(left)?;
-                        used += length;
+                    Some(Measured::Trailer) => {
+                        used += 2;
+                        self.stage = Stage::Ended;
                     }
                     None => return Ok(used),
                 },
-                Stage::Ended if left.is_empty() => return Ok(used),
+                Stage::Ended if used == buffer.len() => return Ok(used),
                 Stage::Ended => return Err(malformed("the stream goes on behind its trailer".to_owned())),
             }
         }
     }
 
-    /// The field count (−1: the trailer) and the length of the tuple at the start of `buffer`, if it is all there.
-    fn tuple_length(&self, buffer: &[u8]) -> Result<Option<(i16, usize)>, SourceError> {
-        let Some((count, mut left)) = buffer.split_first_chunk() else { return Ok(None) };
-        let count = i16::from_be_bytes(*count);
+    /// Finds the fields of the tuple that begins at `start`; nothing if its end has not come yet. Positions are looked up one by
+    /// one, without cutting slices, because this runs for every cell.
+    fn measure(&mut self, buffer: &[u8], start: usize) -> Result<Option<Measured>, SourceError> {
+        let mut at = start + 2;
+        let Some(count) = buffer.get(start..at).and_then(|bytes| bytes.try_into().ok()) else { return Ok(None) };
+        let count = i16::from_be_bytes(count);
         if count == -1 {
-            return Ok(Some((count, 2)));
+            return Ok(Some(Measured::Trailer));
         }
         if usize::try_from(count) != Ok(self.columns.len()) {
             return Err(malformed(format!("found {count} fields in a row, required {}", self.columns.len())));
         }
+        self.fields.clear();
         for _ in 0..count {
-            let Some((length, rest)) = left.split_first_chunk() else { return Ok(None) };
-            left = match i32::from_be_bytes(*length) {
-                -1 => rest,
-                length => {
-                    let length = usize::try_from(length).map_err(|_| malformed("a field has a negative length".to_owned()))?;
-                    match rest.get(length..) {
-                        Some(rest) => rest,
-                        // A length that can never come true must not make us collect bytes for it.
-                        None if length as u64 > self.bytes_max => {
-                            return Err(SourceError::TooManyBytes { found: length as u64, max: self.bytes_max });
-                        }
-                        None => return Ok(None),
-                    }
-                }
-            };
+            let Some(length) = buffer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()) else { return Ok(None) };
+            at += 4;
+            let length = i32::from_be_bytes(length);
+            if length == -1 {
+                self.fields.push(None);
+                continue;
+            }
+            let length = usize::try_from(length).map_err(|_| malformed("a field has a negative length".to_owned()))?;
+            // A length that can never come true must not make us collect bytes for it.
+            if length as u64 > self.bytes_max {
+                return Err(SourceError::TooManyBytes { found: length as u64, max: self.bytes_max });
+            }
+            self.fields.push(Some((at, at + length)));
+            at += length;
         }
-        Ok(Some((count, buffer.len() - left.len())))
+        Ok((at <= buffer.len()).then_some(Measured::Tuple { end: at }))
     }
 
-    /// Puts one whole tuple, as measured by [`tuple_length`](Self::tuple_length), into the columns.
+    /// Puts the tuple that was just measured into the columns.
     fn tuple(&mut self, buffer: &[u8]) -> Result<(), SourceError> {
         self.rows += 1;
         if self.rows > self.rows_max {
             return Err(SourceError::TooManyRows { max: self.rows_max });
         }
-        let short = || malformed("a row is shorter than its fields".to_owned());
-        let (_, mut left) = buffer.split_first_chunk::<2>().ok_or_else(short)?;
-        for column in &mut self.columns {
-            let (length, rest) = left.split_first_chunk().ok_or_else(short)?;
-            left = match i32::from_be_bytes(*length) {
-                -1 => {
-                    column.push_null();
-                    rest
-                }
-                length => {
-                    let (value, rest) =
-                        usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or_else(short)?;
+        for (column, field) in self.columns.iter_mut().zip(&self.fields) {
+            match field {
+                None => column.push_null(),
+                Some((start, end)) => {
+                    let value = buffer.get(*start..*end).unwrap_or_default();
                     column.push_binary(value).map_err(|fault| {
                         malformed(format!("column `{}` holds {fault}, in row {}", column.name(), self.rows))
                     })?;
-                    rest
                 }
-            };
+            }
         }
         Ok(())
     }
+}
+
+/// What stands at the place of a tuple.
+enum Measured {
+    /// A tuple, up to this place in the buffer.
+    Tuple {
+        end: usize,
+    },
+    Trailer,
 }
 
 /// The length of the header at the start of `buffer`, if it is all there.
@@ -182,7 +193,9 @@ fn header_length(buffer: &[u8]) -> Result<Option<usize>, SourceError> {
     if buffer.get(..known) != SIGNATURE.get(..known) {
         return Err(malformed("the stream does not begin as a binary COPY".to_owned()));
     }
-    let Some((flags, left)) = buffer.get(SIGNATURE.len()..).and_then(<[u8]>::split_first_chunk) else { return Ok(None) };
+    let Some((flags, left)) = buffer.get(SIGNATURE.len()..).and_then(<[u8]>::split_first_chunk) else {
+        return Ok(None);
+    };
     if u32::from_be_bytes(*flags) >> 16 != 0 {
         return Err(malformed("the stream has a critical flag that is not known".to_owned()));
     }

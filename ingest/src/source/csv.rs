@@ -65,9 +65,10 @@ impl<R: BufRead> CsvReader<R> {
         let mut builders: Vec<Option<ColumnBuilder>> = Vec::new();
         for name in &self.header {
             builders.push(match columns.iter().find(|(column, _)| column == name) {
-                Some((column, ty)) => Some(ColumnBuilder::new(column, ty, BATCH_ROWS).ok_or_else(|| {
-                    SourceError::UnsupportedType { column: column.clone(), ty: ty.to_string() }
-                })?),
+                Some((column, ty)) => Some(
+                    ColumnBuilder::new(column, ty, BATCH_ROWS)
+                        .ok_or_else(|| SourceError::UnsupportedType { column: column.clone(), ty: ty.to_string() })?,
+                ),
                 None => None,
             });
         }
@@ -149,7 +150,10 @@ impl<R: BufRead> CsvReader<R> {
     fn text(&self) -> Result<&str, SourceError> {
         std::str::from_utf8(&self.record).map_err(|error| {
             let field = self.record.iter().take(error.valid_up_to()).filter(|byte| **byte == b',').count() + 1;
-            SourceError::Malformed(format!("`{}` line {}: text that is not UTF-8, near field {field}", self.name, self.line))
+            SourceError::Malformed(format!(
+                "`{}` line {}: text that is not UTF-8, near field {field}",
+                self.name, self.line
+            ))
         })
     }
 

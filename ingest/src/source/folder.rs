@@ -94,7 +94,9 @@ impl Files {
             (false, true, false) => Ok(Self::Csv(Pinned::pin(root, &csv).map_err(|e| e.of(&unknown))?)),
             (false, false, true) => Self::parts(root, &folder, table),
             (false, false, false) => Err(unknown()),
-            _ => Err(SourceError::Malformed(format!("table `{table}` exists twice, as a file or folder of different kinds"))),
+            _ => Err(SourceError::Malformed(format!(
+                "table `{table}` exists twice, as a file or folder of different kinds"
+            ))),
         }
     }
 
@@ -111,7 +113,9 @@ impl Files {
         for entry in fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             if path.is_dir() {
-                return Err(SourceError::Malformed(format!("`{table}` holds a folder, and partitions are not supported")));
+                return Err(SourceError::Malformed(format!(
+                    "`{table}` holds a folder, and partitions are not supported"
+                )));
             }
             if path.extension().is_some_and(|extension| extension == "parquet") {
                 files.push(Pinned::pin(root, &path).map_err(|e| e.of(&unknown))?);
@@ -213,15 +217,17 @@ impl Pinned {
 
     /// Opens the file, if it is still the one that was pinned.
     fn open(&self) -> Result<File, SourceError> {
-        let file = File::open(&self.path).map_err(|error| SourceError::Unavailable(format!("`{}`: {error}", self.name)))?;
+        let file =
+            File::open(&self.path).map_err(|error| SourceError::Unavailable(format!("`{}`: {error}", self.name)))?;
         self.check(&file)?;
         Ok(file)
     }
 
     /// Refuses a file that changed since it was pinned.
     fn check(&self, file: &File) -> Result<(), SourceError> {
-        let same =
-            file.metadata().is_ok_and(|now| now.len() == self.size && now.modified().is_ok_and(|at| at == self.changed));
+        let same = file
+            .metadata()
+            .is_ok_and(|now| now.len() == self.size && now.modified().is_ok_and(|at| at == self.changed));
         if same { Ok(()) } else { Err(SourceError::Failed(format!("`{}` changed while it was being read", self.name))) }
     }
 
@@ -229,6 +235,16 @@ impl Pinned {
     fn changed_ns(&self) -> u128 {
         self.changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos()
     }
+}
+
+/// What a scan asks for, as it is recorded.
+#[derive(serde::Serialize)]
+struct Statement<'a> {
+    files: Vec<&'a str>,
+    columns: Vec<&'a str>,
+    filter: Option<String>,
+    order_by: Option<&'a str>,
+    limit: u64,
 }
 
 /// A scan that only waits to be run.
@@ -256,26 +272,30 @@ impl PreparedScan {
                     None => ty,
                 },
                 ColumnType::Numeric if by_value => {
-                    return Err(SourceError::UnsupportedType { column: name, ty: "numeric, in a filter or order".to_owned() });
+                    return Err(SourceError::UnsupportedType {
+                        column: name,
+                        ty: "numeric, in a filter or order".to_owned(),
+                    });
                 }
                 ty => ty,
             };
             columns.push((name, ty.clone()));
         }
         check_plan(&plan, &|name| schema.column_type(name).cloned())?;
-        let text = serde_json::json!({
-            "files": files.all().iter().map(|file| &file.name).collect::<Vec<_>>(),
-            "columns": plan.columns.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "filter": plan.predicate.as_ref().map(ToString::to_string),
-            "order_by": plan.order_by,
-            "limit": rows_to_ask(&plan),
-        });
+        let statement = Statement {
+            files: files.all().iter().map(|file| file.name.as_str()).collect(),
+            columns: plan.columns.iter().map(|(name, _)| name.as_str()).collect(),
+            filter: plan.predicate.as_ref().map(ToString::to_string),
+            order_by: plan.order_by.as_deref(),
+            limit: rows_to_ask(&plan),
+        };
+        let text = serde_json::to_string(&statement).map_err(|_| failed("the statement cannot be written"))?;
         let mut hash = Sha256::new();
         for file in files.all() {
             hash.update(format!("{}\0{}\0{}\n", file.name, file.size, file.changed_ns()));
         }
         let snapshot = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { files, columns, plan, text: text.to_string(), snapshot })
+        Ok(Self { files, columns, plan, text, snapshot })
     }
 
     pub(super) fn statement(&self) -> &str {
@@ -305,7 +325,8 @@ impl PreparedScan {
         match &files {
             Files::Csv(pinned) => {
                 let file = pinned.open()?;
-                let input = file.try_clone().map_err(|e| SourceError::Unavailable(format!("`{}`: {e}", pinned.name)))?;
+                let input =
+                    file.try_clone().map_err(|e| SourceError::Unavailable(format!("`{}`: {e}", pinned.name)))?;
                 let mut reader = CsvReader::open(&pinned.name, BufReader::new(input), plan.max_bytes)?;
                 while !rows.enough() {
                     go_on()?;
@@ -322,11 +343,12 @@ impl PreparedScan {
                         break;
                     }
                     let file = pinned.open()?;
-                    let opened = file.try_clone().map_err(|e| SourceError::Unavailable(format!("`{}`: {e}", pinned.name)))?;
+                    let opened =
+                        file.try_clone().map_err(|e| SourceError::Unavailable(format!("`{}`: {e}", pinned.name)))?;
                     let mut reader = ParquetFile::open(&pinned.name, opened)?;
                     while !rows.enough() {
                         go_on()?;
-                        match reader.next_frame(&columns, plan.max_bytes)? {
+                        match reader.next_frame(&columns)? {
                             Some(frame) => rows.add(frame)?,
                             None => break,
                         }
@@ -386,7 +408,8 @@ impl<'a> Rows<'a> {
         }
         let kept: Vec<_> = self.kept.iter().map(|name| col(*name)).collect();
         // polars may quote cells in its errors, so none of its words go on.
-        let matching = matching.select(kept).collect().and_then(compact).map_err(|_| failed("the filter cannot be applied"))?;
+        let matching =
+            matching.select(kept).collect().and_then(compact).map_err(|_| failed("the filter cannot be applied"))?;
         match &mut self.frame {
             None => self.frame = Some(matching),
             Some(frame) => {
@@ -490,7 +513,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SourceError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) if error.is_panic() => Err(SourceError::Malformed("the file contradicts its own metadata".to_owned())),
+        Err(error) if error.is_panic() => {
+            Err(SourceError::Malformed("the file contradicts its own metadata".to_owned()))
+        }
         Err(_) => Err(SourceError::Failed("the service is shutting down".to_owned())),
     }
 }

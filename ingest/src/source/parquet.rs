@@ -16,6 +16,9 @@ use super::SourceError;
 /// The most rows of a slice.
 const SLICE_ROWS: usize = 65_536;
 
+/// The most bytes of a slice, if its rows are of the row group's average size.
+const SLICE_BYTES: usize = 32 << 20;
+
 /// What the name of a type without a representation begins with.
 const UNSUPPORTED: &str = "unsupported ";
 
@@ -45,7 +48,8 @@ impl ParquetFile {
         let clone = file.try_clone().map_err(|error| SourceError::Unavailable(format!("`{name}`: {error}")))?;
         let mut reader = ParquetReader::new(clone);
         let footer = (|| -> PolarsResult<_> { Ok((reader.get_metadata()?.clone(), reader.schema()?)) })();
-        let (metadata, schema) = footer.map_err(|_| malformed("is not a whole Parquet file: its footer cannot be read"))?;
+        let (metadata, schema) =
+            footer.map_err(|_| malformed("is not a whole Parquet file: its footer cannot be read"))?;
         let schema = polars::prelude::Schema::from_arrow_schema(schema.as_ref());
         let types = schema.iter().map(|(name, dtype)| (name.to_string(), dtype.clone())).collect();
         Ok(Self { name: name.to_owned(), file, metadata, types, group: 0, group_start: 0, group_read: 0 })
@@ -63,20 +67,15 @@ impl ParquetFile {
         Ok(self.types.iter().map(|(name, dtype)| (name.clone(), ty(dtype))).collect())
     }
 
-    /// The next rows, of the given columns; nothing at the end of the file. A slice is made small enough for rows of the row
-    /// group's average size to stay below `bytes_max`.
-    pub(super) fn next_frame(
-        &mut self,
-        columns: &[(String, ColumnType)],
-        bytes_max: u64,
-    ) -> Result<Option<DataFrame>, SourceError> {
+    /// The next rows, of the given columns; nothing at the end of the file.
+    pub(super) fn next_frame(&mut self, columns: &[(String, ColumnType)]) -> Result<Option<DataFrame>, SourceError> {
         let (start, rows) = loop {
             let Some(group) = self.metadata.row_groups.get(self.group) else { return Ok(None) };
             let left = group.num_rows().saturating_sub(self.group_read);
             if left > 0 {
                 let row_bytes = group.total_byte_size().checked_div(group.num_rows()).unwrap_or(0).max(1);
-                let fitting = usize::try_from(bytes_max).unwrap_or(usize::MAX) / row_bytes;
-                break (self.group_start + self.group_read, left.min(fitting.clamp(1, SLICE_ROWS)));
+                let rows = (SLICE_BYTES / row_bytes).clamp(1, SLICE_ROWS);
+                break (self.group_start + self.group_read, left.min(rows));
             }
             self.group_start += group.num_rows();
             self.group_read = 0;
@@ -96,7 +95,8 @@ impl ParquetFile {
             .read_parallel(ParallelStrategy::RowGroups);
         reader.set_metadata(self.metadata.clone());
         let frame = reader.finish()?;
-        let columns = columns.iter().map(|(name, ty)| represented(frame.column(name)?, ty)).collect::<PolarsResult<_>>()?;
+        let columns =
+            columns.iter().map(|(name, ty)| represented(frame.column(name)?, ty)).collect::<PolarsResult<_>>()?;
         DataFrame::new(rows, columns)
     }
 }

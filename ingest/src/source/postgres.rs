@@ -56,9 +56,12 @@ impl PostgresSource {
             let snapshot = link.snapshot(seconds).await?;
             let columns = link.columns(&name, seconds).await?;
             check_supported(&columns, plan)?;
-            check_plan(plan, &|name| columns.iter().find(|column| column.name == name).map(|column| column.ty.clone()))?;
+            check_plan(plan, &|name| {
+                columns.iter().find(|column| column.name == name).map(|column| column.ty.clone())
+            })?;
             let statement = sql::statement(trace, &name, &columns, plan)?;
-            let text = serde_json::json!({ "sql": statement.sql, "values": statement.values }).to_string();
+            let text = serde_json::to_string(&statement)
+                .map_err(|_| SourceError::Failed("the statement cannot be written".to_owned()))?;
             Ok(PreparedCopy {
                 link,
                 snapshot,
@@ -130,9 +133,7 @@ impl PreparedCopy {
 fn check_supported(columns: &[PgColumn], plan: &Plan) -> Result<(), SourceError> {
     let touched = touched(plan);
     match columns.iter().find(|c| matches!(c.ty, ColumnType::Nested(_)) && touched.contains(&c.name)) {
-        Some(column) => {
-            Err(SourceError::UnsupportedType { column: column.name.clone(), ty: column.ty.to_string() })
-        }
+        Some(column) => Err(SourceError::UnsupportedType { column: column.name.clone(), ty: column.ty.to_string() }),
         None => Ok(()),
     }
 }

@@ -107,10 +107,27 @@ impl PgType {
         if let Some(element) = &self.element {
             let known = matches!(
                 element.as_str(),
-                "bool" | "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "text" | "varchar" | "bpchar" | "name"
-                    | "date" | "timestamp" | "timestamptz" | "uuid"
+                "bool"
+                    | "int2"
+                    | "int4"
+                    | "int8"
+                    | "float4"
+                    | "float8"
+                    | "numeric"
+                    | "text"
+                    | "varchar"
+                    | "bpchar"
+                    | "name"
+                    | "date"
+                    | "timestamp"
+                    | "timestamptz"
+                    | "uuid"
             );
-            return if self.element_is_enum || (known && self.element_builtin) { ColumnType::TextArray } else { unknown() };
+            return if self.element_is_enum || (known && self.element_builtin) {
+                ColumnType::TextArray
+            } else {
+                unknown()
+            };
         }
         match self.name.as_str() {
             "boolean" => ColumnType::Bool,
@@ -143,7 +160,8 @@ fn decimal(modifier: i32) -> Option<ColumnType> {
     Some(ColumnType::Decimal { precision, scale })
 }
 
-/// A statement and the values bound to its `countersign.p1`, `countersign.p2`, ….
+/// A statement and the values bound to its `countersign.p1`, `countersign.p2`, …; as it is recorded, too.
+#[derive(serde::Serialize)]
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) values: Vec<String>,

@@ -95,7 +95,8 @@ fn take_tls_parameters(url: &str) -> Result<(String, Option<String>, Option<Stri
         match slot {
             Some((slot, value)) if slot.is_none() => {
                 *slot = Some(
-                    percent_decoded(value).ok_or_else(|| unavailable("the connection url has a malformed percent-encoding"))?,
+                    percent_decoded(value)
+                        .ok_or_else(|| unavailable("the connection url has a malformed percent-encoding"))?,
                 );
             }
             Some(_) => return Err(unavailable("the connection url states a tls parameter twice")),
@@ -140,15 +141,17 @@ fn verifying(roots: Option<&str>) -> Result<ClientConfig, SourceError> {
         None | Some("system") => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if store.is_empty() {
-                return Err(unavailable("the operating system has no trusted certificates: name some with `sslrootcert=FILE`"));
+                return Err(unavailable(
+                    "the operating system has no trusted certificates: name some with `sslrootcert=FILE`",
+                ));
             }
         }
         Some(file) => {
             let unreadable = |_| unavailable("the file that `sslrootcert` names cannot be read as PEM certificates");
             for certificate in CertificateDer::pem_file_iter(Path::new(file)).map_err(unreadable)? {
-                store
-                    .add(certificate.map_err(unreadable)?)
-                    .map_err(|_| unavailable("the file that `sslrootcert` names holds a certificate that is not valid"))?;
+                store.add(certificate.map_err(unreadable)?).map_err(|_| {
+                    unavailable("the file that `sslrootcert` names holds a certificate that is not valid")
+                })?;
             }
             if store.is_empty() {
                 return Err(unavailable("the file that `sslrootcert` names holds no certificate"));

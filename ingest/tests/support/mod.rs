@@ -4,10 +4,11 @@
 //! A test binary takes what it needs with `mod support;`. Tests that only add their own topics, users or tables share one part
 //! ([`shared_kafka`], [`shared_postgres`]); a test that kills a part starts its own.
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this module and uses its own share of it")]
+#![allow(unreachable_pub, reason = "`pub` marks what tests may use; a test binary itself exports nothing")]
 
 mod folder;
-mod kafka;
-mod postgres;
+pub mod kafka;
+pub mod postgres;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -46,8 +47,8 @@ pub fn fsck() -> Result<Option<PathBuf>> {
 /// Says that a test was skipped and why. Goes past libtest's capture, so that a reader sees it and `make test` counts it.
 pub fn skip(test: &str, why: &str) {
     use std::io::Write;
-    // One write, so that no other thread's line ends up inside it. A closed stderr is nobody reading: nothing to say.
-    let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
+    // In one write and on a line of its own, whatever libtest is in the middle of printing. A closed stderr is nobody reading.
+    let _ = std::io::stderr().write_all(format!("\nskipped: {test}: {why}\n").as_bytes());
 }
 
 /// Runs one of `scripts/`, which fetch a part once and print where it is.

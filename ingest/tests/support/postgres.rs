@@ -161,7 +161,9 @@ fn bin() -> Result<PathBuf> {
     let installed = versions.into_iter().rev().map(|(_, path)| path);
     let on_path: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let Some(bin) = installed.chain(on_path).find(|bin| bin.join("initdb").exists()) else {
-        bail!("PostgreSQL's `initdb` was not found, neither in /usr/lib/postgresql nor on the PATH: run scripts/setup --test");
+        bail!(
+            "PostgreSQL's `initdb` was not found, neither in /usr/lib/postgresql nor on the PATH: run scripts/setup --test"
+        );
     };
     Ok(bin)
 }

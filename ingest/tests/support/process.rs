@@ -32,8 +32,10 @@ impl Process {
     pub fn start_as(name: &str, options: &[&str], command: &Command, log: &Path) -> Result<Process> {
         let output = File::create(log).with_context(|| format!("could not create `{}`", log.display()))?;
         let mut wrapped = Command::new("setpriv");
-        wrapped.args(["--pdeathsig", "KILL"]).args(options).arg("--").arg(command.get_program());
-        wrapped.args(command.get_args());
+        wrapped.args(["--pdeathsig", "KILL"]).args(options).arg("--");
+        // A parent that died before `setpriv` came to ask for the signal is missed: so look once afterwards whether it is there.
+        wrapped.args(["sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#]).arg(std::process::id().to_string());
+        wrapped.arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(key, value),

@@ -26,12 +26,15 @@ pub struct Append {
     /// Traces whose head must still be this one when the append gets its place: what it relies on (an identity not revoked, an
     /// approval not taken back).
     pub guards: Vec<(TraceId, Option<Hash>)>,
+    /// The Unix time in seconds from which on the append is too late: an approval's end, for one. Judged against the `at` that
+    /// the entries get, so that the ledger itself shows that they were in time.
+    pub deadline: Option<u64>,
 }
 
 impl Append {
     /// Steps that open a trace.
     pub fn opening(trace: TraceId, steps: Vec<Step>) -> Self {
-        Self { trace, expected_head: None, steps, payloads: Vec::new(), guards: Vec::new() }
+        Self { trace, expected_head: None, steps, payloads: Vec::new(), guards: Vec::new(), deadline: None }
     }
 
     /// Steps that follow the entry with leaf hash `head`.
@@ -157,6 +160,7 @@ pub(super) struct Prepared {
     pub(super) expected_head: Option<Hash>,
     pub(super) steps: Vec<Step>,
     pub(super) guards: Vec<(TraceId, Option<Hash>)>,
+    pub(super) deadline: Option<u64>,
     /// The digest by which an append made before is known again.
     pub(super) digest: Hash,
     /// Commitment and sealed record.
@@ -168,7 +172,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Encodes, digests and seals. The keys that seal are durable when this returns.
     pub(super) fn new(append: Append, vault: &Vault, day: Day) -> Result<Self, AppendError> {
-        let Append { trace, expected_head, steps, payloads, guards } = append;
+        let Append { trace, expected_head, steps, payloads, guards, deadline } = append;
         if steps.is_empty() {
             return Err(AppendError::Empty { trace });
         }
@@ -203,7 +207,7 @@ impl Prepared {
                 Ok((commitment, sealed))
             })
             .collect::<Result<_, AppendError>>()?;
-        Ok(Self { trace, expected_head, steps, guards, digest, payloads, bytes })
+        Ok(Self { trace, expected_head, steps, guards, deadline, digest, payloads, bytes })
     }
 }
 

@@ -108,6 +108,13 @@ fn failed(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
     move |e| StoreError::Db { doing, cause: e.into_string() }
 }
 
+fn base_options() -> Options {
+    let mut options = Options::default();
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_paranoid_checks(true);
+    options
+}
+
 impl Db {
     /// Opens the database in `path`, or creates it there (`create`).
     pub(super) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
@@ -116,11 +123,9 @@ impl Db {
             (false, false) => return Err(StoreError::Missing(path.to_owned())),
             _ => (),
         }
-        let mut options = Options::default();
+        let mut options = base_options();
         options.create_if_missing(create);
         options.create_missing_column_families(create);
-        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-        options.set_paranoid_checks(true);
         // Opening replays the log: its length bounds the time that takes.
         options.set_max_total_wal_size(64 << 20);
         options.set_db_write_buffer_size(64 << 20);
@@ -135,6 +140,18 @@ impl Db {
             Err(e) if e.as_ref().contains("/LOCK") => Err(StoreError::Locked(path.to_owned())),
             Err(e) => Err(failed("open the database")(e)),
         }
+    }
+
+    /// Opens the database to read what it holds now, also while another process writes to it.
+    pub(super) fn open_reading(path: &Path) -> Result<Self, StoreError> {
+        if !path.join("CURRENT").exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        let options = base_options();
+        let cache = Cache::new_lru_cache(64 << 20);
+        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), f.options(&cache)));
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false);
+        Ok(Self { db: db.map_err(failed("open the database for reading"))? })
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {

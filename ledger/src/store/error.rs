@@ -37,6 +37,16 @@ pub enum AppendError {
         /// The head that it has.
         found: Option<Hash>,
     },
+    /// The append came too late.
+    #[error("the append to trace {trace} is too late: found {found} s, required before {deadline} s")]
+    Deadline {
+        /// The trace.
+        trace: TraceId,
+        /// The time that its entries would have had, in seconds of Unix time.
+        found: u64,
+        /// The append's deadline.
+        deadline: u64,
+    },
     /// A step may not stand where it would stand.
     #[error("step {step} of the append to trace {trace}: {violation}")]
     Rule {

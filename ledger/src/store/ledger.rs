@@ -30,7 +30,7 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Where a ledger lives and how it works.
@@ -160,6 +160,36 @@ impl Ledger {
         let (shared, mut sequencer) = assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
         sequencer.publish_if_due()?;
         Self::start(options, shared, sequencer)
+    }
+
+    /// Opens a ledger for reading what was published, also while another process appends to it. It is
+    /// [`read_only`](Self::read_only), and stays as it was when it was opened.
+    pub fn open_reading(options: &Options) -> Result<Self, StoreError> {
+        let vault = Vault::new(FileKeyring::open(&options.keyring)?);
+        let (db, published) = opening::open_reading(options)?;
+        let (verifier, signed) = (options.signer.verifier().clone(), Arc::new(published));
+        let size = signed.checkpoint().size.get();
+        let read_only = Some("opened for reading only".into());
+        let report = OpeningReport { size, read_only, ..OpeningReport::default() };
+        let shared = Shared::new(db, vault, verifier, report, size, Arc::clone(&signed), signed, HashMap::new());
+        Ok(Self { shared: Arc::new(shared), handle: None })
+    }
+
+    /// Waits until everything appended before is under a published checkpoint, which takes a second at most, and gives that.
+    pub fn wait_published(&self) -> Result<Arc<SignedCheckpoint>, StoreError> {
+        let size = self.size();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let published = self.checkpoint();
+            if published.checkpoint().size >= size {
+                return Ok(published);
+            }
+            if Instant::now() > deadline {
+                let reason = self.shared.ended().unwrap_or_else(|| "the sequencer does not answer".into());
+                return Err(StoreError::Damaged(format!("no checkpoint is published any more: {reason}")));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn start(options: &Options, shared: Arc<Shared>, sequencer: Sequencer) -> Result<Self, StoreError> {

@@ -132,6 +132,17 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
     }
 }
 
+/// Opens a store for reading, by its last published checkpoint.
+pub(super) fn open_reading(options: &Options) -> Result<(Db, SignedCheckpoint), StoreError> {
+    let key = options.signer.verifier();
+    let db = Db::open_reading(&options.dir)?;
+    require_format(&db)?;
+    require_ours(&db, options)?;
+    let (_, note) = db.last(Family::Checkpoint)?.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
+    let published = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key))?;
+    Ok((db, published))
+}
+
 fn require_format(db: &Db) -> Result<(), StoreError> {
     let found = db.meta(Meta::FORMAT)?;
     if found == FORMAT {

@@ -242,7 +242,7 @@ impl Sequencer {
     }
 
     fn judge(&self, append: Prepared, group: &mut Group) -> Result<Outcome, StoreError> {
-        let Prepared { trace, expected_head, steps, guards, digest, payloads, bytes } = append;
+        let Prepared { trace, expected_head, steps, guards, deadline, digest, payloads, bytes } = append;
         if let Some((first, count)) = self.placed_before(&digest, group)? {
             self.shared.counters.repeated.fetch_add(1, Relaxed);
             return Ok(Outcome::Placed(first, count));
@@ -268,6 +268,10 @@ impl Sequencer {
         let first = base + group.leaves.len() as u64;
         let mut prev = expected_head;
         let mut at = group.leaves.last().map_or(self.at, |leaf| leaf.entry.at).max(Int::saturating(now_micros()));
+        if let Some(deadline) = deadline.filter(|deadline| at.get() / 1_000_000 >= *deadline) {
+            let found = at.get() / 1_000_000;
+            return Ok(Outcome::Refused(AppendError::Deadline { trace, found, deadline }));
+        }
         let mut leaves = Vec::with_capacity(steps.len());
         for (step, body) in steps.into_iter().enumerate() {
             let index = first + step as u64;

@@ -21,7 +21,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Where the append path can be made to fail, in the order in which it passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "named on the append path, looked at by tests alone"))]
 pub(super) enum Point {
     BeforeBatch,
     AfterBatch,

@@ -5,7 +5,7 @@ use std::fs::File;
 use futures_util::TryStreamExt;
 use polars_io::prelude::ParquetWriter;
 
-use super::server::Server;
+use super::support::shared_postgres;
 use super::*;
 
 const COLUMNS: &str = "id int, b bool, i2 int2, i8 int8, f4 float4, f8 float8, d numeric(10,2), t text, c char(4), dt date, \
@@ -19,13 +19,33 @@ const VALUES: [&[&str]; 13] = [
     &["'NaN'", "'-inf'", "'inf'", "0.1", "'-0'", "0", "16777217", "NULL"],
     &["'NaN'", "'-inf'", "'inf'", "0.1", "'-0'", "1e300", "5e-324", "NULL"],
     &["-99999999.99", "0", "0.1", "0.10", "1", "12345.67", "NULL"],
-    &["''", "'a'", "'A'", "'ä'", "'b'", "'a b'", "'a '", "'Z'", "'𝄞'", "'\u{ffff}'", "'NULL'", "'\"\\,{}'", "'O''Hara'", "NULL"],
+    &[
+        "''",
+        "'a'",
+        "'A'",
+        "'ä'",
+        "'b'",
+        "'a b'",
+        "'a '",
+        "'Z'",
+        "'𝄞'",
+        "'\u{ffff}'",
+        "'NULL'",
+        "'\"\\,{}'",
+        "'O''Hara'",
+        "NULL",
+    ],
     &["'ab'", "'abcd'", "''", "NULL"],
     &["'1969-12-31'", "'1970-01-01'", "'0001-01-01'", "'9999-12-31'", "'2024-02-29'", "NULL"],
     &["'00:00:00'", "'12:34:56.789012'", "'23:59:59.999999'", "NULL"],
     &["'1969-12-31 23:59:59.999999'", "'1970-01-01'", "'2024-02-29 12:00:00'", "'0001-01-01'", "NULL"],
     &["'1970-01-01 00:00:00+00'", "'1970-01-01 00:00:00+01'", "'2024-02-29 12:00:00-05'", "NULL"],
-    &["'00000000-0000-0000-0000-000000000000'", "'A0EEBC99-9c0b-4ef8-bb6d-6bb9bd380a11'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "NULL"],
+    &[
+        "'00000000-0000-0000-0000-000000000000'",
+        "'A0EEBC99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+        "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+        "NULL",
+    ],
 ];
 
 /// What each column is compared with.
@@ -35,7 +55,22 @@ const OPERANDS: [(&str, &[&str]); 12] = [
     ("f4", &["0", "-0.0", "0.1", "16777216", "16777217", "3e38"]),
     ("f8", &["0", "0.1", "1e300", "5e-324"]),
     ("d", &["0", "0.1", "-99999999.99", "12345.67", "1"]),
-    ("t", &["''", "'a'", "'A'", "'ä'", "'a '", "'\u{ffff}'", "'𝄞'", "'NULL'", "'\"\\,{}'", "'O''Hara'", "'''; DROP TABLE x'"]),
+    (
+        "t",
+        &[
+            "''",
+            "'a'",
+            "'A'",
+            "'ä'",
+            "'a '",
+            "'\u{ffff}'",
+            "'𝄞'",
+            "'NULL'",
+            "'\"\\,{}'",
+            "'O''Hara'",
+            "'''; DROP TABLE x'",
+        ],
+    ),
     ("c", &["'ab'", "'abcd'", "''", "'ab  '"]),
     ("dt", &["'1970-01-01'", "'0001-01-01'", "'9999-12-31'"]),
     ("tm", &["'00:00:00'", "'12:34:56.789012'", "'23:59:59.999999'"]),
@@ -45,7 +80,8 @@ const OPERANDS: [(&str, &[&str]); 12] = [
 ];
 
 fn filters() -> Vec<String> {
-    let mut filters: Vec<String> = ["b = true", "b != true", "not b = false", "b in (false)", "b is null"].map(String::from).into();
+    let mut filters: Vec<String> =
+        ["b = true", "b != true", "not b = false", "b in (false)", "b is null"].map(String::from).into();
     for (column, operands) in OPERANDS {
         for operand in operands {
             for op in ["=", "!=", "<", "<=", ">", ">="] {
@@ -64,14 +100,15 @@ fn filters() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_mean_the_same_in_every_store() {
-    let server = Server::shared();
-    let client = server.client().await;
+    let server = shared_postgres().unwrap();
+    let client = server.connect().await.unwrap();
     // A collation under which `a < A < ä < b`, which the filters must not follow.
     client.batch_execute(&format!("CREATE TABLE agree ({COLUMNS})")).await.unwrap();
     client.batch_execute("ALTER TABLE agree ALTER t TYPE text COLLATE \"en-x-icu\"").await.unwrap();
     let rows: Vec<String> = (0..200)
         .map(|row| {
-            let cells = VALUES.iter().enumerate().map(|(at, values)| values[(row + at + row / values.len()) % values.len()]);
+            let cells =
+                VALUES.iter().enumerate().map(|(at, values)| values[(row + at + row / values.len()) % values.len()]);
             format!("({row}, {})", cells.collect::<Vec<_>>().join(", "))
         })
         .collect();
@@ -90,7 +127,8 @@ async fn filters_mean_the_same_in_every_store() {
         .finish(&mut frame)
         .unwrap();
     let select = names.iter().map(|name| if *name == "c" { "c::text" } else { name }).collect::<Vec<_>>().join(", ");
-    let csv = client.copy_out(&format!("COPY (SELECT {select} FROM agree) TO STDOUT (FORMAT csv, HEADER)")).await.unwrap();
+    let csv =
+        client.copy_out(&format!("COPY (SELECT {select} FROM agree) TO STDOUT (FORMAT csv, HEADER)")).await.unwrap();
     let csv: Vec<bytes::Bytes> = csv.try_collect().await.unwrap();
     std::fs::create_dir(folder.path().join("csv")).unwrap();
     std::fs::write(folder.path().join("csv/agree.csv"), csv.concat()).unwrap();
@@ -102,7 +140,7 @@ async fn filters_mean_the_same_in_every_store() {
     let csv_schema = csv.schema("agree", &stated).await.unwrap();
     assert_eq!(csv_schema, schema);
     let whole = fetch(&csv, "agree", &plan(&schema, &names)).await.unwrap();
-    assert!(whole.equals_missing(&frame), "{whole} {frame}");
+    assert!(whole.equals_missing(&frame), "the CSV file differs from what the database gives");
 
     let mut kept = 0;
     for filter in filters() {

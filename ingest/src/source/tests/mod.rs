@@ -4,7 +4,8 @@
 mod agree;
 mod folder;
 mod postgres;
-mod server;
+#[path = "../../../tests/support/mod.rs"]
+mod support;
 
 use std::collections::HashMap;
 
@@ -31,6 +32,11 @@ fn plan(schema: &TableSchema, columns: &[&str]) -> Plan {
 /// A filter, read and resolved against the table.
 fn predicate(text: &str, schema: &TableSchema) -> Predicate {
     filter::resolve(filter::parse(text).unwrap(), schema).unwrap()
+}
+
+/// The part's password, which no error may show.
+fn password(url: &str) -> &str {
+    url.split_once('@').and_then(|(start, _)| start.rsplit_once(':')).unwrap().1
 }
 
 async fn fetch(source: &Source, table: &str, plan: &Plan) -> Result<DataFrame, SourceError> {

@@ -1,0 +1,181 @@
+//! Nothing that may not leave is in any delivered byte: as text, as a number in binary, under nulls, in rows that a filter or limit
+//! has removed. The scan looks at record values, headers and statuses alike.
+
+use crate::world::{PATIENCE, World, expect, people, pg_people};
+use countersign::client::Wish;
+use countersign::pipeline::status::Word;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use std::time::{Duration, Instant};
+
+/// A value that must not be found, in one of its forms.
+struct Canary {
+    what: String,
+    bytes: Vec<u8>,
+}
+
+/// Every form that a secret of the PostgreSQL table could have, for the rows `rows`.
+fn canaries(rows: impl Iterator<Item = i64>) -> Vec<Canary> {
+    let mut all = Vec::new();
+    let mut add = |what: String, bytes: Vec<u8>| all.push(Canary { what, bytes });
+    for n in rows {
+        // Long enough not to be found by chance: short ones would be part of every other number.
+        let name = format!("Canaryname{n} Leaktest");
+        add(format!("name of row {n}"), name.get(1..).unwrap().as_bytes().to_vec());
+        add(format!("mail of row {n}"), format!("canary.mail{n}@").into_bytes());
+        add(format!("tag of row {n}"), format!("tag{n}\u{7d}").into_bytes());
+        let code = 770_000_000 + i32::try_from(n).unwrap();
+        add(format!("code of row {n} as text"), code.to_string().into_bytes());
+        add(format!("code of row {n} as int32"), code.to_le_bytes().to_vec());
+        add(format!("code of row {n} as int64"), i64::from(code).to_le_bytes().to_vec());
+        let cents = i128::from(n * 725 + 100_000_000);
+        add(format!("balance of row {n} as decimal"), cents.to_le_bytes().to_vec());
+        add(format!("balance of row {n} as text"), format!("{}.{:02}", cents / 100, cents % 100).into_bytes());
+        let ratio = 0.12345 + n as f64;
+        add(format!("ratio of row {n} as float"), ratio.to_le_bytes().to_vec());
+        add(format!("ratio of row {n} as text"), format!("{ratio:.5}").into_bytes());
+        let day = i32::try_from(n).unwrap() - 10_957;
+        if day != -10_957 && day % 365 > 20 {
+            // A first of January is what `year_only` leaves, so days near it prove nothing.
+            let iso = countersign_date(day);
+            add(format!("birthday of row {n} as text"), iso.into_bytes());
+        }
+    }
+    all
+}
+
+/// ISO 8601 of a day before 1970, by counting.
+fn countersign_date(day: i32) -> String {
+    let (mut year, mut left) = (1940, day + 10_957);
+    loop {
+        let leap = year % 4 == 0;
+        let length = if leap { 366 } else { 365 };
+        if left < length {
+            let months = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            for (m, days) in months.iter().enumerate() {
+                if left < *days {
+                    return format!("{year}-{:02}-{:02}", m + 1, left + 1);
+                }
+                left -= days;
+            }
+        }
+        left -= length;
+        year += 1;
+    }
+}
+
+/// Everything that stands on an identity's topics, as a reader of uncommitted records sees it.
+fn everything(world: &World, who: &str) -> Vec<u8> {
+    let mut config = world.kafka.client();
+    config.set("group.id", "scan").set("enable.auto.commit", "false").set("isolation.level", "read_uncommitted");
+    config.set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut all = Vec::new();
+    for topic in [format!("chunk.masked.{who}"), format!("chunk.status.{who}")] {
+        let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).unwrap();
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&assignment).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut done = end == 0;
+        while !done {
+            assert!(Instant::now() < deadline, "`{topic}` was not read to its end");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    all.extend_from_slice(message.payload().unwrap_or_default());
+                    all.push(0);
+                    for header in message.headers().iter().flat_map(|h| h.iter()) {
+                        all.extend_from_slice(header.value.unwrap_or_default());
+                        all.push(0);
+                    }
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => done = true,
+                _ => {}
+            }
+        }
+    }
+    all
+}
+
+fn scan(haystack: &[u8], canaries: &[Canary], allowed: impl Fn(&Canary) -> bool) {
+    assert!(haystack.len() > 1000, "there is nothing to scan");
+    let mut found = Vec::new();
+    for canary in canaries.iter().filter(|c| !allowed(c)) {
+        let Some(first) = canary.bytes.first() else { continue };
+        let mut at = 0;
+        while let Some(next) = haystack[at..].iter().position(|b| b == first) {
+            at += next;
+            if haystack[at..].starts_with(&canary.bytes) {
+                found.push(canary.what.as_str());
+                break;
+            }
+            at += 1;
+        }
+    }
+    assert!(found.is_empty(), "delivered: {found:?}");
+}
+
+#[test]
+fn no_masked_value_and_no_removed_row_is_in_any_delivered_byte() {
+    let world = World::shared();
+    let admin = world.client("admin").unwrap();
+    let kind = countersign_ledger::evidence::step::Kind::Service;
+    world.register(&admin, "scanned", kind, &["analysts"], None, None).unwrap();
+    let all = ["id", "name", "email", "born", "balance", "country", "\"; drop table", "secret_code", "ratio", "tags"];
+    for format in ["arrow", "jsonl"] {
+        let base = Wish { format: format.into(), ..pg_people(&all) };
+        for wish in [
+            Wish { limit: Some(100), ..base.clone() },
+            Wish { filter: Some("country = 'DE' and id < 300".into()), ..base.clone() },
+            Wish { filter: Some("id < 0".into()), ..base.clone() },
+            base.clone(),
+            Wish { format: format.into(), filter: Some("country = 'FR'".into()), ..people(&["name", "email", "born"]) },
+        ] {
+            let (_, answer) = world.ask("scanned", &wish).unwrap();
+            expect(&answer, Word::Delivered, None);
+            if format == "arrow" {
+                for part in &answer.parts {
+                    read_arrow(part);
+                }
+            }
+        }
+    }
+    let haystack = everything(world, "scanned");
+    // The scan must be able to find what is there: a column that is clear.
+    let there = haystack.windows(5).any(|w| w == b"evil7");
+    assert!(there, "the scan does not find what was delivered");
+    scan(&haystack, &canaries(0..600), |_| false);
+}
+
+/// The rows that a filter has removed are not there either, although their columns are clear.
+#[test]
+fn a_clear_column_shows_only_the_rows_that_were_asked_for() {
+    let world = World::shared();
+    let admin = world.client("admin").unwrap();
+    let kind = countersign_ledger::evidence::step::Kind::Service;
+    world.register(&admin, "narrow", kind, &["analysts"], None, None).unwrap();
+    for format in ["arrow", "jsonl"] {
+        let wish = Wish {
+            format: format.into(),
+            filter: Some("country = 'DE'".into()),
+            limit: Some(40),
+            ..pg_people(&["id", "\"; drop table", "country"])
+        };
+        let (_, answer) = world.ask("narrow", &wish).unwrap();
+        expect(&answer, Word::Delivered, None);
+        assert_eq!(answer.status.rows, Some(40));
+    }
+    let haystack = everything(world, "narrow");
+    let rows: Vec<Canary> = (0..600_i64)
+        .filter(|n| n % 3 != 0 || *n >= 120)
+        .filter(|n| *n >= 100)
+        .map(|n| Canary { what: format!("row {n}"), bytes: format!("evil{n}").into_bytes() })
+        .collect();
+    scan(&haystack, &rows, |_| false);
+}
+
+fn read_arrow(part: &[u8]) -> polars::prelude::DataFrame {
+    use polars_io::SerReader;
+    polars_io::ipc::IpcStreamReader::new(std::io::Cursor::new(part)).finish().unwrap()
+}

@@ -1,0 +1,474 @@
+//! Nothing leaves that wasn't entitled to: every value of every cell is a canary, in masked and clear columns, in rows that
+//! a filter or a limit removed, under nulls, in nested columns and in columns that were fetched for nothing; each part of a
+//! masked chunk is written in several formats, and every byte of it is searched for every canary that doesn't belong there,
+//! as text and as a little-endian number.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use countersign_masker::catalog::Limits;
+use countersign_masker::decide::{ColumnObligation, Obligations, Rule};
+use countersign_masker::{Clear, ColumnType, Mask, MaskError, MaskedChunk, Plan, TokenKeys, mask};
+use polars::prelude::*;
+use polars_io::SerWriter;
+use polars_io::ipc::{IpcStreamWriter, IpcWriter};
+use polars_io::parquet::write::{ParquetCompression, ParquetWriter};
+use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+use std::collections::BTreeSet;
+
+const ROWS: usize = 48;
+
+/// The columns of the source: name, type, and how each leaves (`None`: fetched, but not in the plan).
+fn columns() -> Vec<(&'static str, ColumnType, Option<Rule>)> {
+    let masked = |mask: &str| Some(Rule::Mask(Mask::parse(mask).unwrap()));
+    let clear = Some(Rule::Clear);
+    vec![
+        ("id", ColumnType::Int64, clear.clone()),
+        ("name", ColumnType::Text, clear.clone()),
+        ("short", ColumnType::Text, clear.clone()),
+        ("email", ColumnType::Text, masked("keep_first(1)")),
+        ("iban", ColumnType::Text, masked("token(iban)")),
+        ("note", ColumnType::Text, masked("redact")),
+        ("account", ColumnType::Int64, masked("token(account)")),
+        ("amount", ColumnType::Decimal { precision: 30, scale: 2 }, masked("redact")),
+        ("limit", ColumnType::Decimal { precision: 30, scale: 2 }, clear.clone()),
+        ("born", ColumnType::Date, masked("null")),
+        ("since", ColumnType::Date, clear.clone()),
+        ("score", ColumnType::Float64, masked("redact")),
+        ("rate", ColumnType::Float64, clear.clone()),
+        ("pin", ColumnType::Int32, masked("constant(\"x\")")), // doesn't fit: null
+        ("seen", ColumnType::Timestamp, clear.clone()),
+        ("blob", ColumnType::Binary, clear.clone()),
+        ("tags", ColumnType::Nested("list".into()), clear.clone()),
+        ("profile", ColumnType::Nested("struct".into()), clear.clone()),
+        ("people", ColumnType::Nested("list of structs".into()), clear.clone()),
+        ("secret_tags", ColumnType::Nested("list".into()), masked("redact")),
+        ("secret_profile", ColumnType::Nested("struct".into()), masked("email")), // doesn't fit: null
+        ("filtered_by", ColumnType::Text, None),
+    ]
+}
+
+/// A canary: a number that no other cell has, in a range that no length, offset or count comes near.
+fn number(column: usize, row: usize, nested: usize) -> i64 {
+    0x5EC2_0000 + (column * 4 + nested) as i64 * 0x100 + row as i64
+}
+
+fn text(column: usize, row: usize, nested: usize) -> String {
+    format!("canary {} and more than twelve bytes", number(column, row, nested))
+}
+
+fn short(column: usize, row: usize) -> String {
+    format!("c{}", number(column, row, 0))
+}
+
+/// All canaries of a cell, as they could stand in bytes.
+fn needles(column: usize, row: usize) -> Vec<Vec<u8>> {
+    let mut needles = vec![];
+    for nested in 0..3 {
+        let number = number(column, row, nested);
+        needles.push(number.to_string().into_bytes()); // Part of every text canary, too.
+        needles.push((number as i32).to_le_bytes().to_vec()); // And of every wider integer, decimal, date and timestamp.
+        needles.push((number as i32).to_be_bytes().to_vec()); // Parquet's decimals.
+        needles.push(float(number).to_le_bytes().to_vec());
+    }
+    needles
+}
+
+fn float(number: i64) -> f64 {
+    number as f64 + 0.123
+}
+
+/// Whether the cell is null: the canary is then beneath.
+fn is_null(row: usize) -> bool {
+    row % 4 == 1
+}
+
+fn bitmap(present: impl Iterator<Item = bool>) -> BooleanChunked {
+    BooleanChunked::from_iter_values("".into(), present)
+}
+
+/// The column with every fourth cell made null and its value kept beneath.
+fn hide(column: Series) -> Series {
+    let (name, dtype) = (column.name().clone(), column.dtype().clone());
+    let present = bitmap((0..column.len()).map(|row| !is_null(row)));
+    let validity = present.downcast_iter().next().unwrap().values().clone();
+    let physical = column.to_physical_repr().rechunk();
+    let hidden = physical.chunks()[0].with_validity(Some(validity));
+    let hidden = Series::try_from((name, hidden)).unwrap();
+    match dtype {
+        DataType::Date => hidden.into_date(),
+        DataType::Datetime(unit, zone) => hidden.into_datetime(unit, zone),
+        DataType::Decimal(precision, scale) => hidden.into_decimal(precision, scale).unwrap(),
+        _ => hidden,
+    }
+}
+
+fn source() -> DataFrame {
+    let frame_columns = columns().into_iter().enumerate().map(|(index, (name, column_type, _))| {
+        let rows = 0..ROWS;
+        let numbers = || Int64Chunked::from_vec(name.into(), rows.clone().map(|row| number(index, row, 0)).collect());
+        let texts = |nested: usize| {
+            let texts: Vec<_> = rows.clone().map(|row| text(index, row, nested)).collect();
+            StringChunked::from_slice(name.into(), &texts).into_series()
+        };
+        let series = match column_type {
+            ColumnType::Int64 => numbers().into_series(),
+            ColumnType::Int32 => numbers().into_series().cast(&DataType::Int32).unwrap(),
+            ColumnType::Date => numbers().into_series().cast(&DataType::Int32).unwrap().into_date(),
+            ColumnType::Timestamp => numbers().into_datetime(TimeUnit::Microseconds, None).into_series(),
+            ColumnType::Decimal { precision, scale } => {
+                let units = numbers().into_series().cast(&DataType::Int128).unwrap();
+                units.into_decimal(precision.into(), scale.into()).unwrap()
+            }
+            ColumnType::Float64 => {
+                Float64Chunked::from_vec(name.into(), rows.map(|row| float(number(index, row, 0))).collect())
+                    .into_series()
+            }
+            ColumnType::Binary => texts(0).cast(&DataType::Binary).unwrap(),
+            ColumnType::Text if name == "short" => {
+                StringChunked::from_iter_values(name.into(), rows.map(|row| short(index, row))).into_series()
+            }
+            ColumnType::Text => texts(0),
+            ColumnType::Nested(kind) if kind == "struct" => person(name, index, rows.collect()),
+            ColumnType::Nested(kind) if kind == "list" => {
+                let lists = rows.map(|row| {
+                    let texts: Vec<_> = (0..row % 3).map(|nested| text(index, row, nested)).collect();
+                    Some(Series::new("".into(), texts))
+                });
+                lists.collect::<ListChunked>().with_name(name.into()).into_series()
+            }
+            ColumnType::Nested(_) => {
+                let lists = rows.map(|row| Some(person("", index, vec![row; row % 3])));
+                let lists = lists.collect::<Vec<_>>();
+                let empty = person("", index, vec![]);
+                let lists = lists.into_iter().map(|list| list.filter(|list| !list.is_empty()).or(Some(empty.clone())));
+                lists.collect::<ListChunked>().with_name(name.into()).into_series()
+            }
+            other => panic!("{other}"),
+        };
+        hide(series).with_name(name.into()).into_column()
+    });
+    DataFrame::new(ROWS, frame_columns.collect()).unwrap()
+}
+
+/// A struct of two texts and a number, the second text null in every other row with its value beneath.
+fn person(name: &str, column: usize, rows: Vec<usize>) -> Series {
+    let texts = |field: &str, nested: usize| {
+        let texts: Vec<_> = rows.iter().map(|row| text(column, *row, nested)).collect();
+        StringChunked::from_slice(field.into(), &texts).into_series()
+    };
+    let numbers = rows.iter().map(|row| number(column, *row, 2)).collect();
+    let numbers = Int64Chunked::from_vec("number".into(), numbers).into_series();
+    let fields = [texts("first", 0), hide(texts("second", 1)), numbers];
+    StructChunked::from_series(name.into(), rows.len(), fields.iter()).unwrap().into_series()
+}
+
+fn plan_and_obligations(shuffle: bool) -> (Plan, Obligations) {
+    let leaving: Vec<_> =
+        columns().into_iter().filter_map(|(name, kind, rule)| Some((name.to_owned(), kind, rule?))).collect();
+    let limit = Limits { rows: 1000, bytes: 1 << 20, seconds: 1 };
+    let plan = Plan {
+        columns: leaving.iter().map(|(name, kind, _)| (name.clone(), kind.clone())).collect(),
+        predicate: None,
+        order_by: None,
+        shuffle,
+        limit: None,
+        max_rows: limit.rows,
+        max_bytes: limit.bytes,
+        max_seconds: limit.seconds,
+    };
+    let columns = leaving.into_iter().map(|(column, _, rule)| ColumnObligation { column, class: "c".into(), rule });
+    (plan, Obligations { columns: columns.collect(), rows: None, limit })
+}
+
+fn masked(frame: DataFrame, shuffle: bool) -> MaskedChunk {
+    let (plan, obligations) = plan_and_obligations(shuffle);
+    mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([7; 32]), "reporting", [9; 32]).unwrap()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// Writing and searching
+
+fn encodings(frame: &DataFrame) -> Vec<(&'static str, Vec<u8>)> {
+    let mut frame = frame.clone();
+    let mut stream = Vec::new();
+    IpcStreamWriter::new(&mut stream).with_compat_level(CompatLevel::oldest()).finish(&mut frame).unwrap();
+    let mut file = Vec::new();
+    IpcWriter::new(&mut file).with_compat_level(CompatLevel::oldest()).finish(&mut frame).unwrap();
+    let mut views = Vec::new();
+    IpcStreamWriter::new(&mut views).finish(&mut frame).unwrap();
+    let mut parquet = Vec::new();
+    ParquetWriter::new(&mut parquet).with_compression(ParquetCompression::Uncompressed).finish(&mut frame).unwrap();
+    let lines = json_lines(&frame).into_bytes();
+    vec![
+        ("ipc stream", stream),
+        ("ipc file", file),
+        ("ipc with views", views),
+        ("parquet", parquet),
+        ("json lines", lines),
+    ]
+}
+
+fn json_lines(frame: &DataFrame) -> String {
+    let mut lines = String::new();
+    for row in 0..frame.height() {
+        for column in frame.columns() {
+            lines.push_str(&format!("{:?}:", column.name()));
+            json(&column.get(row).unwrap(), &mut lines);
+            lines.push(',');
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+fn json(value: &AnyValue<'_>, out: &mut String) {
+    match value {
+        AnyValue::List(values) => values.iter().for_each(|value| json(&value, out)),
+        AnyValue::Struct(..) => value._iter_struct_av().for_each(|value| json(&value, out)),
+        AnyValue::Binary(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
+        AnyValue::BinaryOwned(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
+        other => out.push_str(&format!("{other:?}|")),
+    }
+}
+
+/// The canaries in `bytes`, by column and row.
+fn found(bytes: &[u8]) -> BTreeSet<(usize, usize)> {
+    let cells = (0..columns().len()).flat_map(|column| (0..ROWS).map(move |row| (column, row)));
+    let numbers: std::collections::HashMap<Vec<u8>, (usize, usize)> =
+        cells.flat_map(|cell| needles(cell.0, cell.1).into_iter().map(move |needle| (needle, cell))).collect();
+    let lengths: BTreeSet<usize> = numbers.keys().map(Vec::len).collect();
+    let mut found = BTreeSet::new();
+    for length in lengths {
+        found.extend(bytes.windows(length).filter_map(|window| numbers.get(window)));
+    }
+    found
+}
+
+#[test]
+fn no_canary_leaves() {
+    let source = source();
+    // A filter takes away every fifth row, a limit what comes after.
+    let kept: Vec<usize> = (0..ROWS).filter(|row| row % 5 != 3).skip(4).take(24).collect();
+    let keep = bitmap((0..ROWS).map(|row| row % 5 != 3));
+    let fetched = source.filter(&keep).unwrap().slice(4, 24);
+    let clear: Vec<usize> = columns()
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.2 == Some(Rule::Clear))
+        .map(|(index, _)| index)
+        .collect();
+
+    for (shuffle, parts) in [(false, vec![(0, 7), (7, 1), (8, 0), (8, 16)]), (true, vec![(0, 24)])] {
+        let chunk = masked(fetched.clone(), shuffle);
+        for (offset, len) in parts {
+            let part = chunk.part(offset, len).unwrap();
+            assert_eq!(part.frame().height(), len);
+            let rows = &kept[offset..offset + len];
+            for (format, bytes) in encodings(part.frame()) {
+                let found = found(&bytes);
+                for (column, row) in &found {
+                    let name = columns()[*column].0;
+                    let entitled = clear.contains(column) && rows.contains(row) && !is_null(*row);
+                    assert!(entitled, "{name} of row {row} is in rows {offset}+{len} as {format}");
+                }
+                // The search finds what may be there: all clear cells, apart from empty lists.
+                for column in &clear {
+                    for row in rows.iter().filter(|row| {
+                        !is_null(**row) && (!columns()[*column].1.to_string().starts_with("list") || *row % 3 != 0)
+                    }) {
+                        assert!(found.contains(&(*column, *row)), "{} of row {row} as {format}", columns()[*column].0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The test above would notice: the source's rows, written the same way, show canaries of every column, those under nulls
+/// included, which no cell shows.
+#[test]
+fn plain_rows_leak() {
+    for (format, bytes) in encodings(&source()) {
+        let found = found(&bytes);
+        for (column, (name, ..)) in columns().iter().enumerate() {
+            assert!(found.iter().any(|cell| cell.0 == column), "{name} as {format}");
+            let beneath = found.iter().any(|cell| cell.0 == column && is_null(cell.1));
+            assert_eq!(beneath, format.starts_with("ipc"), "{name} as {format}");
+        }
+    }
+}
+
+/// Text of a part lies in buffers that hold nothing else, while a slice keeps its neighbours'.
+#[test]
+fn text_has_its_own_buffers() {
+    let slack = |frame: &DataFrame| -> usize {
+        let text = frame.column("name").unwrap().as_materialized_series().rechunk();
+        let text = text.str().unwrap();
+        let shown: usize = text.iter().flatten().map(str::len).sum();
+        text.downcast_iter().map(|chunk| chunk.total_buffer_len()).sum::<usize>() - shown
+    };
+    let fetched = source().slice(4, 8);
+    assert!(slack(&fetched) > 0);
+    assert_eq!(slack(masked(fetched, true).part(1, 5).unwrap().frame()), 0);
+}
+
+/// Rebuilding loses nothing: clear columns come out equal, nested ones and nulls included.
+#[test]
+fn clear_columns_are_the_same() {
+    let fetched = source().slice(4, 30);
+    let chunk = masked(fetched.clone(), false);
+    let part = chunk.part(3, 20).unwrap();
+    for (name, _, rule) in columns() {
+        if rule == Some(Rule::Clear) {
+            let (before, after) = (fetched.slice(3, 20), part.frame().column(name).unwrap());
+            let before = before.column(name).unwrap();
+            assert_eq!(before.dtype(), after.dtype(), "{name}");
+            assert_eq!(before.null_count(), after.null_count(), "{name}");
+            assert!(before.equals_missing(after), "{name}");
+        }
+    }
+    let names: Vec<_> = part.frame().get_column_names_owned();
+    let expect: Vec<_> = columns().into_iter().filter(|column| column.2.is_some()).map(|column| column.0).collect();
+    assert_eq!(names, expect);
+}
+
+#[test]
+fn the_account_says_what_was_done() {
+    let fetched = source().slice(0, 8); // Rows 1 and 5 are null.
+    let chunk = masked(fetched, true);
+    let account = |name: &str| {
+        let account = chunk.account().iter().find(|account| account.column == name).unwrap();
+        assert_eq!((account.seen, account.class.as_str()), (8, "c"));
+        (account.rule.clone(), account.transform.clone(), account.changed)
+    };
+    let expect = |rule: &str, transform: &str, changed| (rule.to_owned(), transform.to_owned(), changed);
+    assert_eq!(account("id"), expect("clear", "clear", 0));
+    assert_eq!(account("email"), expect("keep_first(1)", "keep_first(1)", 6));
+    assert_eq!(account("note"), expect("redact", "redact", 8));
+    assert_eq!(account("pin"), expect("constant(\"x\")", "null", 8));
+    assert_eq!(account("secret_profile"), expect("email", "null", 8));
+    let types: Vec<_> = chunk.columns().iter().filter(|(name, _)| name == "account").collect();
+    assert_eq!(types, [&("account".to_owned(), ColumnType::Text)]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let (plan, obligations) = plan_and_obligations(false);
+    let keys = TokenKeys::new([7; 32]);
+    let run = |frame: DataFrame, plan: &Plan, obligations: &Obligations| {
+        mask(Clear::new(frame), obligations, plan, &keys, "reporting", [9; 32]).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(run(source().drop("born").unwrap(), &plan, &obligations), MaskError::MissingColumn("born".into()));
+
+    let mut other = source();
+    let text = other.column("id").unwrap().cast(&DataType::String).unwrap();
+    other.with_column(text).unwrap();
+    let (column, found, required) = ("id".into(), "str".into(), "int64".into());
+    assert_eq!(run(other, &plan, &obligations), MaskError::Representation { column, found, required });
+
+    let few = Plan { max_rows: 47, ..plan.clone() };
+    assert_eq!(run(source(), &few, &obligations), MaskError::TooManyRows { found: 48, required: 47 });
+    let few = Plan { limit: Some(3), ..plan.clone() };
+    assert_eq!(run(source(), &few, &obligations), MaskError::TooManyRows { found: 48, required: 3 });
+
+    let mut fewer = obligations.clone();
+    fewer.columns.pop();
+    assert_eq!(run(source(), &plan, &fewer), MaskError::Obligation("secret_profile".into()));
+    let mut swapped = obligations.clone();
+    swapped.columns.swap(0, 1);
+    assert_eq!(run(source(), &plan, &swapped), MaskError::Obligation("id".into()));
+    let mut shorter = plan.clone();
+    shorter.columns.pop();
+    assert_eq!(run(source(), &shorter, &obligations), MaskError::Obligation("secret_profile".into()));
+
+    // A dictionary nested in a struct: it could carry entries that no row uses.
+    let mut nested = source();
+    let categories = Categories::global();
+    let dictionary = Series::new("d".into(), vec!["x"; ROWS]).cast(&DataType::from_categories(categories)).unwrap();
+    let profile = StructChunked::from_series("profile".into(), ROWS, [dictionary].iter()).unwrap().into_column();
+    nested.with_column(profile).unwrap();
+    let (column, found) = ("profile".into(), "cat".into());
+    assert_eq!(run(nested, &plan, &obligations), MaskError::Unsupported { column, found });
+
+    let chunk = masked(source(), false);
+    assert_eq!(chunk.part(40, 9).map(|_| ()).unwrap_err(), MaskError::Range { offset: 40, end: 49, rows: 48 });
+    assert!(chunk.part(usize::MAX, 2).is_err());
+    assert_eq!(masked(source().slice(0, 0), true).part(0, 0).unwrap().frame().height(), 0);
+}
+
+#[test]
+fn a_seed_gives_one_order() {
+    let ids = |seed: u8, rows: usize| -> Vec<i64> {
+        let columns = vec![("id".to_owned(), ColumnType::Int64)];
+        let obligation = ColumnObligation { column: "id".into(), class: "c".into(), rule: Rule::Clear };
+        let limit = Limits { rows: 1000, bytes: 1000, seconds: 1 };
+        let obligations = Obligations { columns: vec![obligation], rows: None, limit };
+        let plan = Plan { columns, ..plan_and_obligations(true).0 };
+        let frame = Int64Chunked::from_vec("id".into(), (0..rows as i64).collect()).into_column();
+        let frame = DataFrame::new(rows, vec![frame]).unwrap();
+        let chunk = mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([0; 32]), "p", [seed; 32]).unwrap();
+        let part = chunk.part(0, rows).unwrap();
+        part.frame().column("id").unwrap().i64().unwrap().iter().flatten().collect()
+    };
+    let sorted = |mut ids: Vec<i64>| {
+        ids.sort_unstable();
+        ids
+    };
+    for rows in [0, 1, 2, 3, 100] {
+        assert_eq!(sorted(ids(1, rows)), (0..rows as i64).collect::<Vec<_>>());
+        assert_eq!(ids(1, rows), ids(1, rows));
+    }
+    assert_ne!(ids(1, 100), ids(2, 100));
+    assert_ne!(ids(1, 100), sorted(ids(1, 100)));
+    // Every order of three rows turns up, and none far too often.
+    let mut counts = std::collections::BTreeMap::<Vec<i64>, usize>::new();
+    (0..=255).for_each(|seed| *counts.entry(ids(seed, 3)).or_default() += 1);
+    assert_eq!(counts.len(), 6);
+    assert!(counts.values().all(|count| (20..70).contains(count)), "{counts:?}");
+}
+
+proptest! {
+    /// Two frames that differ only in cells that nothing may be learned of give the same bytes and the same account.
+    #[test]
+    fn masked_output_does_not_depend_on_masked_input(
+        clear in prop::collection::vec(prop::option::of(any::<i64>()), 0..20),
+        secrets in prop::collection::vec((
+            prop::option::of(".{0,20}"), prop::option::of(any::<i64>()),
+            prop::option::of(".{0,20}"), prop::option::of(any::<i64>()),
+        ), 20),
+        masks in prop::collection::vec(prop::sample::select(vec!["null", "redact", "constant(\"x\")"]), 4),
+        shuffle in any::<bool>(),
+        seed in any::<[u8; 32]>(),
+    ) {
+        let types = [ColumnType::Text, ColumnType::Int64, ColumnType::Date, ColumnType::Float64];
+        let rows = clear.len();
+        let names = ["clear", "text", "int", "date", "float"];
+        let rules = std::iter::once(Rule::Clear).chain(masks.iter().map(|mask| Rule::Mask(Mask::parse(mask).unwrap())));
+        let columns = names.iter().zip(rules).map(|(name, rule)| ColumnObligation { column: (*name).into(), class: "c".into(), rule });
+        let limit = Limits { rows: 1000, bytes: 1000, seconds: 1 };
+        let obligations = Obligations { columns: columns.collect(), rows: None, limit };
+        let types = std::iter::once(ColumnType::Int64).chain(types);
+        let columns = names.iter().map(|name| (*name).to_owned()).zip(types).collect();
+        let plan = Plan { columns, ..plan_and_obligations(shuffle).0 };
+        let output = |second: bool| {
+            let texts = secrets.iter().take(rows).map(|secret| if second { &secret.2 } else { &secret.0 }.as_deref());
+            let numbers = || secrets.iter().take(rows).map(|secret| if second { secret.3 } else { secret.1 });
+            let frame = DataFrame::new(rows, vec![
+                Int64Chunked::from_iter_options("clear".into(), clear.iter().copied()).into_column(),
+                StringChunked::from_iter_options("text".into(), texts).into_column(),
+                Int64Chunked::from_iter_options("int".into(), numbers()).into_column(),
+                Int32Chunked::from_iter_options("date".into(), numbers().map(|n| n.map(|n| n as i32))).into_date().into_column(),
+                Float64Chunked::from_iter_options("float".into(), numbers().map(|n| n.map(|n| n as f64))).into_column(),
+            ]).unwrap();
+            let chunk = mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([1; 32]), "p", seed).unwrap();
+            let bytes: Vec<_> = encodings(chunk.part(0, rows).unwrap().frame());
+            (bytes, chunk.account().to_vec())
+        };
+        prop_assert_eq!(output(false), output(true));
+    }
+}

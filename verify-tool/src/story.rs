@@ -1,0 +1,1117 @@
+//! Entries: decoded one after the other, each held against everything before it. What one trace must obey is the ledger's own
+//! rule code ([`TraceState`]); what traces owe each other (who may sign, which approval counts, which policy was in force) is
+//! here. Memory: the open traces, the registry, and 16 bytes for each trace that has ended.
+//!
+//! Once an entry cannot be read, whether newer, damaged or missing, later contradictions may be its doing: they are still
+//! told, but as *not provable*, so that one fault is one fault and a newer ledger is not called broken by an older tool.
+
+use crate::change::{self, Agreement, Facts};
+use crate::finding::{Code, Finding, Findings, Place, Verdict};
+use crate::payload::{self, Held, Payloads};
+use crate::registry::{Identity, Registry};
+use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
+use countersign_ledger::evidence::digest::sha256;
+use countersign_ledger::evidence::jws::{PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REQUEST};
+use countersign_ledger::evidence::step::{
+    ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
+    IdentityVerified, LogCreated, PolicyDecided, Signed, Verdict as Decision,
+};
+use countersign_ledger::evidence::{Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation};
+use countersign_ledger::tlog::Hash;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// How long the service may take from judging something to its durable entry, in seconds: what was good at the first moment
+/// and not at the second is accepted.
+pub const GRACE_SECONDS: u64 = 60;
+
+/// How far an approver's clock may be ahead, in seconds.
+pub const SKEW_SECONDS: u64 = 30;
+
+/// The longest that a request may be valid, in seconds.
+pub const LIFETIME_SECONDS_MAX: u64 = 3600;
+
+/// The kinds of claims that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Claim {
+    /// An entry stands where it stands, in its trace and its source.
+    Entries,
+    /// The caller signed the request.
+    CallerSignatures,
+    /// The approver signed the answer.
+    ApprovalSignatures,
+    /// An admin signed the change.
+    AdminSignatures,
+    /// A key's owner proved to hold it.
+    PossessionProofs,
+    /// The obligations are those whose digest the decision states.
+    Obligations,
+    /// The decision follows from its policy: `countersign audit redecide` runs it again.
+    Decisions,
+    /// The statement recorded is the one that was sent.
+    Statements,
+    /// The mask account is what the masker did.
+    MaskAccounts,
+    /// The bytes recorded are those that left, or did not.
+    Deliveries,
+    /// The reason given for a refusal or failure is the true one.
+    Refusals,
+}
+
+impl Claim {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Entries,
+        Self::CallerSignatures,
+        Self::ApprovalSignatures,
+        Self::AdminSignatures,
+        Self::PossessionProofs,
+        Self::Obligations,
+        Self::Decisions,
+        Self::Statements,
+        Self::MaskAccounts,
+        Self::Deliveries,
+        Self::Refusals,
+    ];
+
+    /// The word in reports and for `--require`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::CallerSignatures => "caller-signatures",
+            Self::ApprovalSignatures => "approval-signatures",
+            Self::AdminSignatures => "admin-signatures",
+            Self::PossessionProofs => "possession-proofs",
+            Self::Obligations => "obligations",
+            Self::Decisions => "decisions",
+            Self::Statements => "statements",
+            Self::MaskAccounts => "mask-accounts",
+            Self::Deliveries => "deliveries",
+            Self::Refusals => "refusals",
+        }
+    }
+}
+
+/// How many claims of one kind there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Follows from signatures and hashes that the auditor's keys anchor.
+    pub proven: u64,
+    /// The service says so.
+    pub attested: u64,
+    /// The entry of the first attested one.
+    #[serde(skip)]
+    pub first_attested: Option<u64>,
+}
+
+/// The counts of all kinds.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(HashMap<Claim, Count>);
+
+impl Claims {
+    /// The count of one kind.
+    pub fn of(&self, claim: Claim) -> Count {
+        self.0.get(&claim).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, claim: Claim, index: u64, proven: bool) {
+        let count = self.0.entry(claim).or_default();
+        if proven {
+            count.proven += 1;
+        } else {
+            count.attested += 1;
+            count.first_attested.get_or_insert(index);
+        }
+    }
+
+    /// Without a signed root nothing is anchored: what was proven is only stated.
+    pub fn unanchor(&mut self) {
+        for count in self.0.values_mut() {
+            if count.proven > 0 {
+                count.first_attested.get_or_insert(0);
+            }
+            count.attested += std::mem::take(&mut count.proven);
+        }
+    }
+}
+
+/// How the traces ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Requests whose chunk was delivered.
+    pub delivered: u64,
+    /// Requests that policy, or a person, refused.
+    pub denied: u64,
+    /// Records that nobody could be held to.
+    pub rejected: u64,
+    /// Requests that were permitted and came to nothing.
+    pub failed: u64,
+    /// Requests that wait for approval.
+    pub waiting: u64,
+    /// Requests that are under way otherwise.
+    pub open: u64,
+    /// Attempts that were superseded; readers of uncommitted records may have seen their bytes.
+    pub aborted_attempts: u64,
+}
+
+/// What the entries come to.
+#[derive(Debug)]
+pub struct Told {
+    /// What is wrong.
+    pub findings: Findings,
+    /// What is proven and what is attested.
+    pub claims: Claims,
+    /// How traces ended.
+    pub outcomes: Outcomes,
+    /// `at` of the first and last entry that could be read.
+    pub span: Option<(u64, u64)>,
+}
+
+/// What the judge is told before it begins.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The origin that the checkpoint states.
+    pub origin: String,
+    /// The verifier key that was given, as text.
+    pub key: String,
+    /// The thumbprints that the auditor pinned, if he did.
+    pub pinned: Option<BTreeSet<String>>,
+}
+
+/// A trace that has not ended.
+#[derive(Debug)]
+struct Story {
+    state: TraceState,
+    next: u64,
+    head: Hash,
+    /// A rule was broken: the state is no longer known, and one finding is enough.
+    lost: bool,
+    facts: Option<Box<RequestFacts>>,
+}
+
+/// What is remembered of a request.
+#[derive(Debug, Default)]
+struct RequestFacts {
+    door: String,
+    token: Option<Vec<u8>>,
+    claims: Option<RequestClaims>,
+    /// Until when an approval may come, Unix seconds.
+    answer_until: u64,
+    /// Partition and offset from which the status of the current attempt can stand.
+    status: Option<(u64, u64)>,
+}
+
+/// A person's yes.
+#[derive(Debug)]
+struct Grant {
+    index: u64,
+    leaf: Hash,
+    request: TraceId,
+    digest: Hash,
+    obligations: Hash,
+    approver: String,
+    groups: Vec<String>,
+    not_before: u64,
+    not_after: u64,
+    revoked: Option<u64>,
+}
+
+/// The entry at hand.
+struct Here<'a> {
+    index: u64,
+    leaf: Hash,
+    entry: &'a Entry,
+    held: Vec<Held>,
+}
+
+impl Here<'_> {
+    fn at(&self) -> u64 {
+        self.entry.at.get()
+    }
+
+    fn payload(&self, commitment: Commitment) -> Option<&[u8]> {
+        self.held.iter().find(|held| held.commitment == commitment).map(|held| held.bytes.as_slice())
+    }
+}
+
+/// Whether `at` (microseconds) lies after the second `until` and `slack` more.
+fn is_past(at: u64, until: u64, slack: u64) -> bool {
+    at >= until.saturating_add(slack).saturating_add(1).saturating_mul(1_000_000)
+}
+
+/// Whether `at` (microseconds) lies before the second `from`, less `slack`.
+fn is_early(at: u64, from: u64, slack: u64) -> bool {
+    at < from.saturating_sub(slack).saturating_mul(1_000_000)
+}
+
+/// Judges entries in the order of the log.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    terms: Terms,
+    payloads: Payloads<'a>,
+    findings: Findings,
+    claims: Claims,
+    outcomes: Outcomes,
+    /// An entry could not be read: what follows is told as not provable.
+    blind: bool,
+    /// Only the log's creation and unsigned admins so far.
+    genesis: bool,
+    span: Option<(u64, u64)>,
+    sources: HashMap<String, u64>,
+    open: HashMap<TraceId, Story>,
+    /// Half of the names of the traces that have ended. Two names that share it would take 2^64 tries to find, and would be
+    /// told as a fault.
+    closed: HashSet<u128>,
+    registry: Registry,
+    grants: HashMap<TraceId, Grant>,
+}
+
+impl<'a> Judge<'a> {
+    /// At the beginning of a log.
+    pub fn new(terms: Terms, payloads: Payloads<'a>) -> Self {
+        Self {
+            terms,
+            payloads,
+            findings: Findings::default(),
+            claims: Claims::default(),
+            outcomes: Outcomes::default(),
+            blind: false,
+            genesis: true,
+            span: None,
+            sources: HashMap::new(),
+            open: HashMap::new(),
+            closed: HashSet::new(),
+            registry: Registry::default(),
+            grants: HashMap::new(),
+        }
+    }
+
+    /// Entries are missing here.
+    pub fn skip(&mut self) {
+        self.blind = true;
+    }
+
+    /// Takes the next entry: its index, its bytes, its leaf hash.
+    pub fn entry(&mut self, index: u64, bytes: &[u8], leaf: Hash) {
+        let before = self.findings.total();
+        match Entry::decode(bytes) {
+            Ok(entry) => self.readable(index, leaf, &entry),
+            Err(EntryError::Newer(what)) => {
+                let expected = "entry version 1 of a known type";
+                self.findings.add(Finding::new(Code::EntryNewer, place_of(index, bytes), what, expected));
+                self.blind = true;
+            }
+            Err(error) => {
+                let expected = "the canonical bytes of an entry";
+                self.findings.add(Finding::new(Code::EntryForm, place_of(index, bytes), error.to_string(), expected));
+                self.blind = true;
+            }
+        }
+        if self.findings.total() == before {
+            self.claims.add(Claim::Entries, index, true);
+        }
+    }
+
+    /// Ends the log.
+    pub fn finish(mut self) -> Told {
+        for story in self.open.values() {
+            match story.state.phase {
+                Phase::ApprovalNeeded | Phase::Waiting | Phase::Approved => self.outcomes.waiting += 1,
+                phase if phase.is_open() => self.outcomes.open += 1,
+                _ => {}
+            }
+        }
+        self.payloads.finish(&mut self.findings);
+        Told { findings: self.findings, claims: self.claims, outcomes: self.outcomes, span: self.span }
+    }
+
+    fn broken(&mut self, here: &Here<'_>, code: Code, found: impl AsRef<str>, expected: impl AsRef<str>) {
+        let place = Place {
+            trace: Some(here.entry.trace),
+            kind: Some(here.entry.body.kind().into()),
+            ..Place::entry(here.index)
+        };
+        let mut finding = Finding::new(code, place, found, expected);
+        if self.blind {
+            finding.verdict = finding.verdict.min(Verdict::NotProvable);
+        }
+        self.findings.add(finding);
+    }
+
+    fn readable(&mut self, index: u64, leaf: Hash, entry: &Entry) {
+        let mut here = Here { index, leaf, entry, held: Vec::new() };
+        for (class, commitment) in payload::commitments(&entry.body) {
+            match self.payloads.get(class, commitment) {
+                Ok(held) => here.held.extend(held),
+                Err(mut finding) => {
+                    finding.place.entry = Some(index);
+                    finding.place.kind = Some(entry.body.kind().into());
+                    finding.place.trace = Some(entry.trace);
+                    self.findings.add(finding);
+                }
+            }
+        }
+        self.order(&here);
+        self.trace(&here);
+    }
+
+    /// The order that all entries share: time, and the count of each appending process.
+    fn order(&mut self, here: &Here<'_>) {
+        let entry = here.entry;
+        if here.index == 0 && !matches!(entry.body, Step::LogCreated(_)) {
+            self.broken(here, Code::LogCreated, entry.body.kind(), "log.created");
+        }
+        let (first, last) = self.span.unwrap_or((here.at(), here.at()));
+        if here.at() < last {
+            let (found, expected) = (crate::time::utc(here.at()), crate::time::utc(last));
+            self.broken(here, Code::TimeBackwards, found, format!("{expected} or later"));
+        }
+        self.span = Some((first, last.max(here.at())));
+        let expected = self.sources.get(&entry.src).copied().unwrap_or_default();
+        if entry.seq.get() != expected {
+            let found = format!("seq {} of `{}`", entry.seq, entry.src);
+            self.broken(here, Code::SeqGap, found, format!("seq {expected}"));
+        }
+        self.sources.insert(entry.src.clone(), entry.seq.next().get());
+    }
+
+    /// The order within the trace, and then what the step itself says.
+    fn trace(&mut self, here: &Here<'_>) {
+        let entry = here.entry;
+        let mut story = match self.open.remove(&entry.trace) {
+            Some(story) => story,
+            None if self.closed.contains(&half(entry.trace)) => {
+                return self.broken(here, Code::TraceClosed, entry.body.kind(), "nothing more in this trace");
+            }
+            None => Story {
+                state: TraceState::default(),
+                next: 0,
+                head: Hash::from_bytes([0; 32]),
+                lost: false,
+                facts: None,
+            },
+        };
+        if entry.step.get() != story.next {
+            let expected = match story.next {
+                0 => "step 0: the trace is not open".to_owned(),
+                next => format!("step {next}"),
+            };
+            self.broken(here, Code::ChainStep, format!("step {}", entry.step), expected);
+            // A trace whose beginning is not there cannot be judged.
+            story.lost |= story.next == 0;
+        } else if let Some(prev) = entry.prev.filter(|prev| *prev != story.head) {
+            self.broken(here, Code::ChainPrev, prev.to_string(), story.head.to_string());
+        }
+        (story.next, story.head) = (entry.step.next().get(), here.leaf);
+        let before = story.state.phase;
+        if !story.lost
+            && let Err(violation) = story.state.apply(entry.trace, &entry.body)
+        {
+            let (code, expected) = code_of(&violation);
+            self.broken(here, code, violation.to_string(), expected);
+            story.lost = true;
+        }
+        self.step(here, &mut story, before);
+        if matches!(entry.body, Step::RequestCompleted(_) | Step::RequestDenied(_) | Step::RequestFailed(_)) {
+            for (approval, _) in &story.state.approvals {
+                // An approval is for one request; its trace stays open for a revocation.
+                self.grants.remove(approval);
+            }
+        }
+        if story.state.phase == Phase::Closed || story.state.phase == Phase::Revoked {
+            self.closed.insert(half(entry.trace));
+        } else {
+            self.open.insert(entry.trace, story);
+        }
+    }
+
+    /// What the step says, held against everything before it. `before` is where its trace stood.
+    fn step(&mut self, here: &Here<'_>, story: &mut Story, before: Phase) {
+        if !matches!(here.entry.body, Step::LogCreated(_) | Step::IdentityRegistered(_)) {
+            self.genesis = false;
+        }
+        match &here.entry.body {
+            Step::LogCreated(s) => self.log_created(here, s),
+            Step::IdentityRegistered(s) => self.identity_registered(here, s),
+            Step::IdentityRevoked(s) => {
+                self.signed(here, &s.signed, None);
+                if let Some(identity) = self.registry.identities.get_mut(&s.identity) {
+                    identity.revoked.get_or_insert(here.index);
+                }
+            }
+            Step::GroupsChanged(s) => {
+                self.signed(here, &s.signed, None);
+                if let Some(identity) = self.registry.identities.get_mut(&s.identity) {
+                    identity.groups.clone_from(&s.groups);
+                }
+            }
+            Step::PolicyChanged(s) => {
+                self.document(here, s.document, s.digest);
+                self.signed(here, &s.signed, Some(s.document));
+                self.registry.policy.change(s.digest, here.at());
+            }
+            Step::CatalogChanged(s) => {
+                self.document(here, s.document, s.digest);
+                self.signed(here, &s.signed, Some(s.document));
+                self.registry.catalog.change(s.digest, here.at());
+            }
+            Step::ConnectionChanged(s) => {
+                self.signed(here, &s.signed, Some(s.document));
+                self.registry.connections.insert(s.connection.clone());
+            }
+            Step::RequestRejected(_) => {
+                self.outcomes.rejected += 1;
+                self.claims.add(Claim::Refusals, here.index, false);
+            }
+            Step::RequestReceived(s) => {
+                let token = here.payload(s.request).map(<[u8]>::to_vec);
+                story.facts = Some(Box::new(RequestFacts { door: s.door.clone(), token, ..RequestFacts::default() }));
+            }
+            Step::IdentityVerified(s) => self.identity_verified(here, story, s),
+            Step::PolicyDecided(s) => self.policy_decided(here, story, s, before),
+            Step::RequestDenied(_) => {
+                self.outcomes.denied += 1;
+                self.claims.add(Claim::Refusals, here.index, false);
+            }
+            Step::RequestFailed(_) => {
+                self.outcomes.failed += 1;
+                self.claims.add(Claim::Refusals, here.index, false);
+            }
+            Step::ApprovalRequested(s) => {
+                if let Some(facts) = &mut story.facts {
+                    facts.answer_until = s.not_after.get();
+                }
+            }
+            Step::ApprovalGranted(s) => self.approval_granted(here, s),
+            Step::ApprovalDenied(s) => self.approval_denied(here, s),
+            Step::ApprovalRevoked(s) => self.approval_revoked(here, s),
+            Step::ApprovalUsed(s) => self.approval_used(here, story, s),
+            Step::SourceQueried(s) => {
+                if !self.registry.connections.contains(&s.connection) {
+                    let found = format!("connection `{}`", s.connection);
+                    self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
+                }
+                self.claims.add(Claim::Statements, here.index, false);
+            }
+            Step::ChunkMasked(_) => self.claims.add(Claim::MaskAccounts, here.index, false),
+            Step::DeliveryIntended(s) => self.delivery_intended(here, story, s),
+            Step::DeliveryCommitted(s) => {
+                let intended = story.facts.as_ref().and_then(|facts| facts.status);
+                if let Some((partition, offset)) = intended
+                    && (s.status_partition.get() != partition || s.status_offset.get() < offset)
+                {
+                    let found = format!("partition {}, offset {}", s.status_partition, s.status_offset);
+                    let expected = format!("partition {partition}, offset {offset} or later");
+                    self.broken(here, Code::StatusPlace, found, expected);
+                }
+                self.claims.add(Claim::Deliveries, here.index, false);
+            }
+            Step::DeliveryAborted(_) => {
+                self.outcomes.aborted_attempts += 1;
+                self.claims.add(Claim::Deliveries, here.index, false);
+            }
+            Step::RequestCompleted(_) => self.outcomes.delivered += 1,
+        }
+    }
+
+    // --- Administration ---
+
+    fn log_created(&mut self, here: &Here<'_>, s: &LogCreated) {
+        self.registry.quorum = s.quorum.get();
+        if here.index != 0 {
+            self.broken(here, Code::LogCreated, format!("index {}", here.index), "index 0");
+        }
+        if s.origin != self.terms.origin {
+            let expected = format!("origin `{}`", self.terms.origin);
+            self.broken(here, Code::LogCreated, format!("origin `{}`", s.origin), expected);
+        }
+        if s.key != self.terms.key {
+            let expected = format!("key {}", self.terms.key);
+            self.broken(here, Code::LogCreated, format!("key {}", s.key), expected);
+        }
+    }
+
+    /// How many admins must sign a change: no ledger can do with none.
+    fn quorum(&self) -> u64 {
+        self.registry.quorum.max(1)
+    }
+
+    fn identity_registered(&mut self, here: &Here<'_>, s: &IdentityRegistered) {
+        match &s.signed {
+            Some(signed) => {
+                self.genesis = false;
+                self.signed(here, signed, Some(s.record));
+            }
+            // The first admins enter with the log itself, as many as it then needs to go on.
+            None if self.genesis && s.admin && (1..=self.quorum()).contains(&here.index) => {}
+            None => self.broken(here, Code::AdminUnsigned, "no signature", "signatures by the ledger's admins"),
+        }
+        for (what, other) in [("owner", &s.owner), ("on_behalf_of", &s.on_behalf_of)] {
+            if let Some(other) = other
+                && !self.registry.identities.contains_key(other)
+            {
+                let found = format!("{what} `{other}`");
+                self.broken(here, Code::IdentityUnknown, found, "a registered identity");
+            }
+        }
+        let name = here.payload(s.record).and_then(change::record_name);
+        if let Err(found) = self.registry.register(here.index, s, name) {
+            self.broken(here, Code::IdentityKey, found, format!("a key of its own with thumbprint {}", s.kid));
+        }
+        let identity = self.registry.identities.get(&s.identity);
+        let key = identity.and_then(|identity| identity.key.clone());
+        let name = identity.and_then(|identity| identity.name.clone());
+        let Some((token, key)) = here.payload(s.possession).zip(key) else {
+            return self.claims.add(Claim::PossessionProofs, here.index, false);
+        };
+        let expected = format!("a proof of possession by key {}", s.kid);
+        match token::open::<PossessionClaims>(token, TYP_POSSESSION, &s.kid, &key) {
+            Err(found) => self.broken(here, Code::Possession, found, expected),
+            Ok(opened) => {
+                let c = &opened.claims;
+                if c.kid != s.kid {
+                    return self.broken(here, Code::Possession, format!("a proof for key {}", c.kid), expected);
+                }
+                match token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref()) {
+                    Err((found, expected)) => self.broken(here, Code::Possession, found, expected),
+                    Ok(()) => self.signature(here, Claim::PossessionProofs, &s.kid),
+                }
+            }
+        }
+    }
+
+    /// Counts a signature that verifies: proven, unless the auditor pinned keys and this is not one of them.
+    fn signature(&mut self, here: &Here<'_>, claim: Claim, kid: &str) {
+        let vouched = self.terms.pinned.as_ref().is_none_or(|pinned| pinned.contains(kid));
+        self.claims.add(claim, here.index, vouched);
+    }
+
+    /// A change: enough admins, in force at this point, who signed this very change.
+    fn signed(&mut self, here: &Here<'_>, signed: &Signed, document: Option<Commitment>) {
+        let change = here.payload(signed.change);
+        let agreement = change.map(|change| {
+            let document = document.and_then(|commitment| here.payload(commitment));
+            let facts = Facts { origin: &self.terms.origin, entry: here.entry, document };
+            change::compare(change, facts, |pseudonym| self.registry.name(pseudonym).map(str::to_owned))
+        });
+        if let Some(Agreement::Other(found, expected)) = &agreement {
+            self.broken(here, Code::AdminChange, found, expected);
+        }
+        let mut admins = BTreeSet::new();
+        for by in &signed.by {
+            let found = format!("`{}` with key {}", by.admin, by.kid);
+            let Some(admin) = self.registry.identities.get(&by.admin).filter(|admin| admin.kid == by.kid) else {
+                self.broken(here, Code::AdminSigner, found, "a registered identity and its key");
+                continue;
+            };
+            let fault = match admin {
+                Identity { admin: false, .. } => Some("an admin".to_owned()),
+                Identity { revoked: Some(at), .. } => Some(format!("an admin not revoked (it was at entry {at})")),
+                Identity { not_after, .. } if is_past(here.at(), *not_after, GRACE_SECONDS) => {
+                    Some(format!("an admin whose registration goes on (it ended at {not_after})"))
+                }
+                _ => None,
+            };
+            let (key, name) = (admin.key.clone(), admin.name.clone());
+            if let Some(expected) = fault {
+                self.broken(here, Code::AdminSigner, found, expected);
+                continue;
+            }
+            admins.insert(by.admin.as_str());
+            let (Some(token), Some(key), Some(change)) = (here.payload(by.signature), key, change) else {
+                self.claims.add(Claim::AdminSignatures, here.index, false);
+                continue;
+            };
+            let opened = token::open::<AdminClaims>(token, TYP_ADMIN, &by.kid, &key)
+                .map_err(|found| (found, format!("a signature by `{}`", by.admin)))
+                .and_then(|opened| {
+                    let c = &opened.claims;
+                    token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref())?;
+                    let digest = sha256(change);
+                    let differs = || (format!("a signature on {}", c.change), format!("on {digest}"));
+                    if c.change == digest { Ok(()) } else { Err(differs()) }
+                });
+            match opened {
+                Err((found, expected)) => self.broken(here, Code::AdminSignature, found, expected),
+                // What was signed is not understood: that it is this change is the service's word.
+                Ok(()) if agreement == Some(Agreement::Unknown) => {
+                    self.claims.add(Claim::AdminSignatures, here.index, false);
+                }
+                Ok(()) => self.signature(here, Claim::AdminSignatures, &by.kid),
+            }
+        }
+        if (admins.len() as u64) < self.quorum() {
+            let (found, expected) = (admins.len(), self.quorum());
+            self.broken(here, Code::AdminQuorum, format!("{found} admins"), format!("{expected}"));
+        }
+    }
+
+    /// A text whose digest the entry states.
+    fn document(&mut self, here: &Here<'_>, document: Commitment, digest: Hash) {
+        if let Some(found) = here.payload(document).map(sha256).filter(|found| *found != digest) {
+            self.broken(here, Code::DocumentDigest, found.to_string(), digest.to_string());
+        }
+    }
+
+    // --- Requests ---
+
+    /// An identity that an entry relies on: registered there with that key, not revoked, not ended. Gives its key and name.
+    fn relied_on(
+        &mut self,
+        here: &Here<'_>,
+        (pseudonym, kid, registered): (&str, &str, u64),
+        grace: u64,
+    ) -> Option<(PublicKey, Option<String>)> {
+        let found = format!("`{pseudonym}` with key {kid}, registered at entry {registered}");
+        let identity = self.registry.identities.get(pseudonym);
+        let Some(identity) = identity.filter(|i| i.kid == kid && i.registered == registered) else {
+            let expected = match self.registry.identities.get(pseudonym) {
+                Some(i) => format!("key {}, registered at entry {}", i.kid, i.registered),
+                None => "a registered identity".to_owned(),
+            };
+            self.broken(here, Code::IdentityUnknown, found, expected);
+            return None;
+        };
+        let (key, name) = (identity.key.clone(), identity.name.clone());
+        let (revoked, not_after) = (identity.revoked, identity.not_after);
+        if let Some(at) = revoked {
+            let expected = format!("an identity not revoked (it was at entry {at})");
+            self.broken(here, Code::IdentityRevoked, &found, expected);
+        }
+        if is_past(here.at(), not_after, grace) {
+            let expected = format!("before {}", crate::time::utc(not_after.saturating_mul(1_000_000)));
+            self.broken(here, Code::IdentityExpired, crate::time::utc(here.at()), expected);
+        }
+        key.map(|key| (key, name))
+    }
+
+    fn identity_verified(&mut self, here: &Here<'_>, story: &mut Story, s: &IdentityVerified) {
+        let relied_on = self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), GRACE_SECONDS);
+        if let Some((key, _)) = &relied_on
+            && key.alg() != s.alg
+        {
+            self.broken(here, Code::IdentityUnknown, s.alg.as_str(), key.alg().as_str());
+        }
+        let Some(facts) = &mut story.facts else { return };
+        let Some((token, (key, name))) = facts.token.take().zip(relied_on) else {
+            return self.claims.add(Claim::CallerSignatures, here.index, false);
+        };
+        if s.attest == Attest::ServiceAttested {
+            return self.claims.add(Claim::CallerSignatures, here.index, false);
+        }
+        let opened = match token::open::<RequestClaims>(&token, TYP_REQUEST, &s.kid, &key) {
+            Ok(opened) => opened,
+            Err(found) => {
+                let expected = format!("a request signed by `{}` with key {}", s.identity, s.kid);
+                return self.broken(here, Code::RequestSignature, found, expected);
+            }
+        };
+        let c = opened.claims;
+        if let Some(digest) = story.state.digest.filter(|digest| *digest != opened.digest) {
+            let (found, expected) = (opened.digest.to_string(), digest.to_string());
+            return self.broken(here, Code::RequestClaims, found, expected);
+        }
+        if let Err((found, expected)) =
+            token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, &facts.door, name.as_deref())
+        {
+            return self.broken(here, Code::RequestClaims, found, expected);
+        }
+        let trace = TraceId::request(&c.iss, &c.jti);
+        if trace != here.entry.trace {
+            return self.broken(here, Code::TraceName, here.entry.trace.to_string(), trace.to_string());
+        }
+        facts.claims = Some(c);
+        self.signature(here, Claim::CallerSignatures, &s.kid);
+    }
+
+    fn policy_decided(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided, before: Phase) {
+        // Decided at `time`, durable at `at`: a change in between came too late for it.
+        let minute_ago = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
+        let since = minute_ago.max(s.time.get().saturating_mul(1_000_000));
+        let texts = [
+            (Code::PolicyNotInForce, s.policy, &self.registry.policy),
+            (Code::CatalogNotInForce, s.catalog, &self.registry.catalog),
+        ];
+        let stale = texts.into_iter().find(|(_, digest, in_force)| !in_force.was(*digest, since));
+        if let Some((code, digest, in_force)) = stale {
+            let expected = in_force.now().to_string();
+            return self.broken(here, code, digest.to_string(), expected);
+        }
+        let none = Hash::from_bytes([0; 32]);
+        if s.verdict != Decision::Deny && (s.policy == none || s.catalog == none) {
+            let (found, expected) = ("a permit without policy or catalog", "a refusal");
+            return self.broken(here, Code::PolicyNotInForce, found, expected);
+        }
+        self.claims.add(Claim::Decisions, here.index, false);
+        match here.payload(s.document).map(|document| obligations(document, s)) {
+            None => self.claims.add(Claim::Obligations, here.index, false),
+            Some(Ok(())) => self.claims.add(Claim::Obligations, here.index, true),
+            Some(Err((found, expected))) => self.broken(here, Code::DocumentDigest, found, expected),
+        }
+        if s.verdict == Decision::Permit && before == Phase::Approved {
+            self.covered(here, story, s);
+        }
+        let claims = story.facts.as_ref().and_then(|facts| facts.claims.as_ref());
+        if let Some(claims) = claims.filter(|_| s.verdict != Decision::Deny)
+            && let Err((found, expected)) = as_asked(claims, s)
+        {
+            self.broken(here, Code::RequestAnswer, found, expected);
+        }
+    }
+
+    /// Every group that policy names has given an approval that is relied on.
+    fn covered(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided) {
+        let given: BTreeSet<&String> = (story.state.approvals.iter())
+            .filter_map(|(approval, _)| self.grants.get(approval))
+            .flat_map(|grant| &grant.groups)
+            .collect();
+        let missing: Vec<&str> = s.approval.iter().filter(|g| !given.contains(g)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let found = format!("no approval by {}", missing.join(", "));
+            self.broken(here, Code::ApprovalMissing, found, format!("approvals by {}", s.approval.join(", ")));
+        }
+    }
+
+    fn delivery_intended(&mut self, here: &Here<'_>, story: &mut Story, s: &DeliveryIntended) {
+        let caller = story.state.subject.clone().unwrap_or_default();
+        if let Some(identity) = self.registry.identities.get(&caller) {
+            let (kid, registered) = (identity.kid.clone(), identity.registered);
+            self.relied_on(here, (&caller, &kid, registered), 0);
+        }
+        for (approval, _) in story.state.approvals.clone() {
+            self.counts(here, approval);
+        }
+        let Some(facts) = &mut story.facts else { return };
+        facts.status = Some((s.status_partition.get(), s.status_offset.get()));
+        let asked = facts.claims.as_ref().map(|claims| claims.format.clone());
+        if let Some(asked) = asked.filter(|asked| *asked != s.format) {
+            self.broken(here, Code::RequestAnswer, format!("format `{}`", s.format), format!("format `{asked}`"));
+        }
+    }
+
+    // --- Approvals ---
+
+    /// What a yes and a no have in common: who, for what, asked or not.
+    fn answer(&mut self, here: &Here<'_>, answer: &Answer<'_>) {
+        let relied_on = self.relied_on(here, (answer.identity, answer.kid, answer.registered), 0);
+        let approver = self.registry.identities.get(answer.identity);
+        let groups: Vec<String> = approver.map(|i| i.groups.clone()).unwrap_or_default();
+        match self.open.get(&answer.request).filter(|story| !story.lost) {
+            Some(story) if matches!(story.state.phase, Phase::Waiting | Phase::Approved) => {
+                let state = &story.state;
+                let until = story.facts.as_ref().map_or(0, |facts| facts.answer_until);
+                let asked = state.groups.clone();
+                let digests = state.digest == Some(answer.digest) && state.obligations == Some(answer.obligations);
+                let requester = state.subject.clone().unwrap_or_default();
+                let shown = |digest: Option<Hash>| digest.map(|d| d.to_string()).unwrap_or_default();
+                let wanted = format!("request {}, obligations {}", shown(state.digest), shown(state.obligations));
+                if !digests {
+                    let found = format!("request {}, obligations {}", answer.digest, answer.obligations);
+                    self.broken(here, Code::ApprovalDigest, found, wanted);
+                }
+                if is_past(here.at(), until, GRACE_SECONDS) {
+                    let expected = format!("before {}", crate::time::utc(until.saturating_mul(1_000_000)));
+                    self.broken(here, Code::ApprovalTime, crate::time::utc(here.at()), expected);
+                }
+                let requester_is = self.registry.identities.get(&requester);
+                let is = |pseudonym: Option<&String>| pseudonym.is_some_and(|p| p == answer.identity);
+                let role = match requester_is {
+                    _ if requester == answer.identity => Some("the requester"),
+                    Some(i) if is(i.owner.as_ref()) => Some("the requester's owner"),
+                    Some(i) if is(i.on_behalf_of.as_ref()) => Some("the one that the requester acts for"),
+                    _ => None,
+                };
+                if let Some(role) = role {
+                    let found = format!("`{}`, {role}", answer.identity);
+                    self.broken(here, Code::ApprovalSelf, found, "somebody else");
+                }
+                let stranger = answer.groups.iter().find(|g| !groups.contains(g) || !asked.contains(g));
+                if answer.groups.is_empty() || stranger.is_some() {
+                    let found = format!("for {}", words(answer.groups));
+                    let expected = format!("groups of {} that are among {}", words(&groups), words(&asked));
+                    self.broken(here, Code::ApprovalGroup, found, expected);
+                }
+            }
+            other => {
+                let found = match other {
+                    Some(story) => format!("request {} in phase {:?}", answer.request, story.state.phase),
+                    None => format!("request {}, which is not open", answer.request),
+                };
+                self.broken(here, Code::ApprovalNotWaiting, found, "a request that waits for approval");
+            }
+        }
+        self.answer_token(here, answer, relied_on);
+    }
+
+    fn answer_token(
+        &mut self,
+        here: &Here<'_>,
+        answer: &Answer<'_>,
+        relied_on: Option<(PublicKey, Option<String>)>,
+    ) {
+        let Some((token, (key, name))) = here.payload(answer.token).zip(relied_on) else {
+            return self.claims.add(Claim::ApprovalSignatures, here.index, false);
+        };
+        let opened = match token::open::<ApprovalClaims>(token, TYP_APPROVAL, answer.kid, &key) {
+            Ok(opened) => opened.claims,
+            Err(found) => {
+                let expected = format!("an answer signed by `{}` with key {}", answer.identity, answer.kid);
+                return self.broken(here, Code::ApprovalSignature, found, expected);
+            }
+        };
+        let c = opened;
+        let told = || -> Result<(), (String, String)> {
+            token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "approvals", name.as_deref())?;
+            let same = |what: &str, found: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
+                let (found, expected) = (found.to_string(), expected.to_string());
+                if found == expected { Ok(()) } else { Err((format!("{what} {found}"), format!("{what} {expected}"))) }
+            };
+            same("decision", &c.decision, &answer.decision)?;
+            same("request", &c.request, &answer.request)?;
+            same("digest", &c.digest, &answer.digest)?;
+            same("obligations", &c.obligations, &answer.obligations)?;
+            if let Some(reason) = answer.reason {
+                same("reason", &c.reason, &reason)?;
+                same("trace", &TraceId::approval(&c.iss, &c.jti), &here.entry.trace)?;
+            }
+            if let Some((signed_at, not_before, not_after)) = answer.times {
+                same("iat", &c.iat, &signed_at)?;
+                same("nbf", &c.nbf, &not_before)?;
+                same("exp", &c.exp, &not_after)?;
+            }
+            Ok(())
+        };
+        match told() {
+            Err((found, expected)) => self.broken(here, Code::ApprovalClaims, found, expected),
+            Ok(()) => self.signature(here, Claim::ApprovalSignatures, answer.kid),
+        }
+    }
+
+    fn approval_granted(&mut self, here: &Here<'_>, s: &ApprovalGranted) {
+        self.answer(
+            here,
+            &Answer {
+                decision: "grant",
+                identity: &s.identity,
+                kid: &s.kid,
+                registered: s.registered.get(),
+                request: s.request,
+                digest: s.digest,
+                obligations: s.obligations,
+                groups: &s.groups,
+                reason: Some(s.reason),
+                token: s.token,
+                times: Some((s.signed_at.get(), s.not_before.get(), s.not_after.get())),
+            },
+        );
+        let (signed_at, not_after) = (s.signed_at.get(), s.not_after.get());
+        if is_early(here.at(), signed_at, SKEW_SECONDS) || is_past(here.at(), not_after, 0) {
+            let expected = format!("from {signed_at} to {not_after}, in Unix seconds");
+            self.broken(here, Code::ApprovalTime, (here.at() / 1_000_000).to_string(), expected);
+        }
+        let grant = Grant {
+            index: here.index,
+            leaf: here.leaf,
+            request: s.request,
+            digest: s.digest,
+            obligations: s.obligations,
+            approver: s.identity.clone(),
+            groups: s.groups.clone(),
+            not_before: s.not_before.get(),
+            not_after,
+            revoked: None,
+        };
+        self.grants.insert(here.entry.trace, grant);
+    }
+
+    fn approval_denied(&mut self, here: &Here<'_>, s: &ApprovalDenied) {
+        self.answer(
+            here,
+            &Answer {
+                decision: "deny",
+                identity: &s.identity,
+                kid: &s.kid,
+                registered: s.registered.get(),
+                request: s.request,
+                digest: s.digest,
+                obligations: s.obligations,
+                groups: &s.groups,
+                reason: Some(s.reason),
+                token: s.token,
+                times: None,
+            },
+        );
+    }
+
+    fn approval_revoked(&mut self, here: &Here<'_>, s: &ApprovalRevoked) {
+        let relied_on = self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), GRACE_SECONDS);
+        let revoker = self.registry.identities.get(&s.identity);
+        let (admin, groups) = revoker.map_or((false, Vec::new()), |i| (i.admin, i.groups.clone()));
+        let Some(grant) = self.grants.get_mut(&here.entry.trace) else {
+            // Its request has ended: nothing can rely on it any more, and its digests are no longer known.
+            return self.claims.add(Claim::ApprovalSignatures, here.index, false);
+        };
+        grant.revoked.get_or_insert(here.index);
+        let (digest, obligations) = (grant.digest, grant.obligations);
+        let may = admin || grant.approver == s.identity || grant.groups.iter().any(|g| groups.contains(g));
+        if !may {
+            let expected = format!("`{}`, a member of {}, or an admin", grant.approver, words(&grant.groups));
+            self.broken(here, Code::ApprovalRevoker, format!("`{}`", s.identity), expected);
+        }
+        let answer = Answer {
+            decision: "revoke",
+            identity: &s.identity,
+            kid: &s.kid,
+            registered: s.registered.get(),
+            request: here.entry.trace,
+            digest,
+            obligations,
+            groups: &[],
+            reason: None,
+            token: s.token,
+            times: None,
+        };
+        self.answer_token(here, &answer, relied_on);
+    }
+
+    fn approval_used(&mut self, here: &Here<'_>, story: &Story, s: &ApprovalUsed) {
+        let trace = here.entry.trace;
+        let grant = self.grants.get(&s.approval);
+        let Some(grant) = grant.filter(|g| g.index == s.index.get() && g.leaf == s.leaf && g.request == trace) else {
+            let found = format!("approval {} at entry {} with leaf hash {}", s.approval, s.index, s.leaf);
+            let expected = match self.grants.get(&s.approval) {
+                Some(g) => format!("entry {} with leaf hash {}, which is for request {}", g.index, g.leaf, g.request),
+                None => "an approval that was granted for this request".to_owned(),
+            };
+            return self.broken(here, Code::ApprovalUnknown, found, expected);
+        };
+        if story.state.digest != Some(grant.digest) || story.state.obligations != Some(grant.obligations) {
+            let found = format!("request {}, obligations {}", grant.digest, grant.obligations);
+            return self.broken(here, Code::ApprovalDigest, found, "those that were last decided");
+        }
+        self.counts(here, s.approval);
+    }
+
+    /// The approval has not been taken back, and this is its time.
+    fn counts(&mut self, here: &Here<'_>, approval: TraceId) {
+        let Some(grant) = self.grants.get(&approval) else { return };
+        let (not_before, not_after, index) = (grant.not_before, grant.not_after, grant.index);
+        if let Some(at) = grant.revoked {
+            let found = format!("the approval of entry {index}, revoked at entry {at}");
+            self.broken(here, Code::ApprovalRevoked, found, "an approval that stands");
+        }
+        if is_early(here.at(), not_before, 0) || is_past(here.at(), not_after, 0) {
+            let expected = format!("from {not_before} to {not_after}, in Unix seconds (entry {index})");
+            self.broken(here, Code::ApprovalTime, (here.at() / 1_000_000).to_string(), expected);
+        }
+    }
+}
+
+/// A person's answer: what grants, denials and revocations have in common.
+struct Answer<'a> {
+    decision: &'static str,
+    identity: &'a str,
+    kid: &'a str,
+    registered: u64,
+    request: TraceId,
+    digest: Hash,
+    obligations: Hash,
+    groups: &'a [String],
+    reason: Option<Commitment>,
+    token: Commitment,
+    /// `signed_at`, `not_before`, `not_after`.
+    times: Option<(u64, u64, u64)>,
+}
+
+fn words(groups: &[String]) -> String {
+    if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") }
+}
+
+fn half(trace: TraceId) -> u128 {
+    let [_, rest @ ..] = trace.0.as_bytes().as_chunks::<16>().0 else { return 0 };
+    rest.first().map_or(0, |half| u128::from_be_bytes(*half))
+}
+
+/// The document of a decision: the obligations that the entry states the digest of, with the entry's columns.
+fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String)> {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        obligations: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Obligations {
+        columns: Vec<Column>,
+    }
+    #[derive(Deserialize)]
+    struct Column {
+        column: String,
+        class: String,
+        rule: String,
+    }
+    let form = |e: serde_json::Error| (format!("a document that is not a decision: {e}"), "a decision".to_owned());
+    let document: Document<'_> = serde_json::from_slice(document).map_err(form)?;
+    let raw = document.obligations.get();
+    let digest = sha256(raw.as_bytes());
+    if digest != s.obligations {
+        return Err((format!("obligations {digest}"), format!("obligations {}", s.obligations)));
+    }
+    let obligations: Obligations = serde_json::from_str(raw).map_err(form)?;
+    let said = s.columns.iter().map(|c| (&c.column, &c.class, &c.rule));
+    let obliged = obligations.columns.iter().map(|c| (&c.column, &c.class, &c.rule));
+    if said.clone().eq(obliged.clone()) {
+        return Ok(());
+    }
+    let list = |columns: Vec<(&String, &String, &String)>| {
+        columns.iter().map(|(column, class, rule)| format!("{column} ({class}) {rule}")).collect::<Vec<_>>().join(", ")
+    };
+    Err((format!("columns {}", list(obliged.collect())), format!("columns {}", list(said.collect()))))
+}
+
+/// What was decided is what the caller asked for.
+fn as_asked(claims: &RequestClaims, s: &PolicyDecided) -> Result<(), (String, String)> {
+    let differs = |what: &str, found: &str, expected: &str| Err((format!("{what} `{found}`"), format!("{what} `{expected}`")));
+    let connection = s.connection.as_deref().unwrap_or_default();
+    let dataset = format!("{connection}.{}", s.table.as_deref().unwrap_or_default());
+    if dataset != claims.dataset {
+        return differs("data set", &dataset, &claims.dataset);
+    }
+    if let Some(purpose) = s.purpose.as_ref().filter(|purpose| **purpose != claims.purpose) {
+        return differs("purpose", purpose, &claims.purpose);
+    }
+    let columns: Vec<&str> = s.columns.iter().map(|c| c.column.as_str()).collect();
+    if columns != claims.columns {
+        return differs("columns", &columns.join(", "), &claims.columns.join(", "));
+    }
+    if claims.exp.saturating_sub(claims.iat) > LIFETIME_SECONDS_MAX {
+        let found = format!("valid for {} s", claims.exp.saturating_sub(claims.iat));
+        return Err((found, format!("at most {LIFETIME_SECONDS_MAX} s, or {}", Reason::LifetimeTooLong)));
+    }
+    Ok(())
+}
+
+fn code_of(violation: &Violation) -> (Code, &'static str) {
+    match violation {
+        Violation::Order { .. } => (Code::StoryOrder, "the order of a complete story"),
+        Violation::Attempt { .. } => (Code::StoryAttempt, "attempts counted 1, 2, 3 …"),
+        Violation::Name { .. } => (Code::TraceName, "the name that its first entry gives it"),
+        Violation::Account(_) => (Code::MaskAccount, "the columns, classes and rules that were decided"),
+        Violation::Decision(_) => (Code::DecisionContradiction, "a decision that agrees with itself"),
+        Violation::Subject { .. } => (Code::StorySubject, "what the trace is about"),
+        Violation::Approval(_) => (Code::ApprovalMissing, "an approval of what was decided"),
+    }
+}
+
+/// Where an entry stands, with trace and type as far as bytes that are not an entry still show them.
+pub fn place_of(index: u64, bytes: &[u8]) -> Place {
+    #[derive(Deserialize)]
+    struct Peek {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        trace: Option<TraceId>,
+    }
+    let peek = serde_json::from_slice::<Peek>(bytes).ok();
+    let (kind, trace) = peek.map_or((None, None), |peek| (peek.kind, peek.trace));
+    Place { kind: kind.map(|kind| crate::finding::shown(&kind)), trace, ..Place::entry(index) }
+}
