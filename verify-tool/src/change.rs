@@ -133,9 +133,7 @@ fn operation(
             equal("groups", &sorted(groups), &s.groups)?;
             person(name, &s.identity)
         }
-        (Operation::SetPolicy { text }, Step::PolicyChanged(s)) => {
-            equal("digest", &sha256(text.as_bytes()), &s.digest)
-        }
+        (Operation::SetPolicy { text }, Step::PolicyChanged(s)) => equal("digest", &sha256(text.as_bytes()), &s.digest),
         (Operation::SetCatalog { text }, Step::CatalogChanged(s)) => {
             equal("digest", &sha256(text.as_bytes()), &s.digest)
         }

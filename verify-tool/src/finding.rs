@@ -248,7 +248,8 @@ pub fn shown(text: &str) -> String {
             break;
         }
         // Besides controls: what reorders or hides text.
-        let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        let hides =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
         if c.is_control() || hides { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out

@@ -8,8 +8,8 @@ use crate::report::{ClaimFacts, LogFacts, Report, StoryFacts};
 use crate::story::{Claim, Judge, Terms, place_of};
 use crate::tree::{Pin, Unmatched, Walk, Walked, first_difference, lowest, walk_tiles};
 use countersign_ledger::tlog::{
-    BundleError, BundlePath, EMPTY_ROOT, Hash, SignedCheckpoint, TreeSize, VerifierKey, bundles_for_size, decode_bundle,
-    leaf_hash,
+    BundleError, BundlePath, EMPTY_ROOT, Hash, SignedCheckpoint, TreeSize, VerifierKey, bundles_for_size,
+    decode_bundle, leaf_hash,
 };
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -74,7 +74,8 @@ pub fn check(options: &Options, mut progress: impl FnMut(u64, u64)) -> Report {
     let walked = walk.finish();
     let before = findings.kept().len();
     let anchored = conclude(&export, size, root, &walked, &leaves, lost, &mut findings);
-    let forks = findings.kept().iter().skip(before).filter(|f| f.code == Code::Fork).filter_map(|f| f.place.file.as_ref());
+    let forks =
+        findings.kept().iter().skip(before).filter(|f| f.code == Code::Fork).filter_map(|f| f.place.file.as_ref());
     let (forked, forked_since): (Vec<_>, Vec<_>) = forks.partition(|file| file.starts_with("checkpoints/"));
     let (published, since) =
         (published.saturating_sub(forked.len() as u64), since.saturating_sub(forked_since.len() as u64));

@@ -150,7 +150,8 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\nfindings ({})", self.findings_total)?;
         for finding in findings.iter().take(PRINTED_MAX) {
-            let weight = if finding.verdict == finding.code.verdict() { "" } else { " (may follow from another finding)" };
+            let weight =
+                if finding.verdict == finding.code.verdict() { "" } else { " (may follow from another finding)" };
             writeln!(f, "  [{}] {}{weight}", finding.code, finding.place)?;
             writeln!(f, "      found:    {}", finding.found)?;
             writeln!(f, "      expected: {}", finding.expected)?;
@@ -178,7 +179,8 @@ impl Report {
             writeln!(f, "  time        {} to {}", utc(from), utc(to))?;
         }
         let t = &story.traces;
-        let mut line = format!("{} delivered, {} denied, {} rejected, {} failed", t.delivered, t.denied, t.rejected, t.failed);
+        let mut line =
+            format!("{} delivered, {} denied, {} rejected, {} failed", t.delivered, t.denied, t.rejected, t.failed);
         write!(line, ", {} waiting, {} open", t.waiting, t.open)?;
         if t.aborted_attempts > 0 {
             write!(line, "; {} attempts aborted (superseded, not undisclosed)", t.aborted_attempts)?;

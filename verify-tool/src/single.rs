@@ -29,12 +29,7 @@ pub fn receipt(file: &str, text: &[u8], key: &VerifierKey) -> Report {
     Report { entry, ..Report::new("receipt", summary, &findings) }
 }
 
-fn open_receipt(
-    file: &str,
-    text: &[u8],
-    key: &VerifierKey,
-    findings: &mut Findings,
-) -> Option<(Receipt, Checkpoint)> {
+fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findings) -> Option<(Receipt, Checkpoint)> {
     let place = || Place::file(file);
     let keys = std::slice::from_ref(key);
     let receipt = match Receipt::decode(text) {
@@ -84,7 +79,8 @@ fn chunk_summary(
 ) -> Option<String> {
     let (receipt, _) = open_receipt(file, text, key, findings)?;
     let index = receipt.proof.index;
-    let place = || Place { file: Some(file.into()), kind: Some(receipt.entry.body.kind().into()), ..Place::entry(index.get()) };
+    let place =
+        || Place { file: Some(file.into()), kind: Some(receipt.entry.body.kind().into()), ..Place::entry(index.get()) };
     let Step::DeliveryIntended(intended) = &receipt.entry.body else {
         findings.add(Finding::new(Code::NotADelivery, place(), receipt.entry.body.kind(), "delivery.intended"));
         return None;

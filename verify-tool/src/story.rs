@@ -16,7 +16,9 @@ use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
     IdentityVerified, LogCreated, PolicyDecided, Signed, Verdict as Decision,
 };
-use countersign_ledger::evidence::{Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation};
+use countersign_ledger::evidence::{
+    Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
+};
 use countersign_ledger::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -844,12 +846,7 @@ impl<'a> Judge<'a> {
         self.answer_token(here, answer, relied_on);
     }
 
-    fn answer_token(
-        &mut self,
-        here: &Here<'_>,
-        answer: &Answer<'_>,
-        relied_on: Option<(PublicKey, Option<String>)>,
-    ) {
+    fn answer_token(&mut self, here: &Here<'_>, answer: &Answer<'_>, relied_on: Option<(PublicKey, Option<String>)>) {
         let Some((token, (key, name))) = here.payload(answer.token).zip(relied_on) else {
             return self.claims.add(Claim::ApprovalSignatures, here.index, false);
         };
@@ -1071,7 +1068,8 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String
 
 /// What was decided is what the caller asked for.
 fn as_asked(claims: &RequestClaims, s: &PolicyDecided) -> Result<(), (String, String)> {
-    let differs = |what: &str, found: &str, expected: &str| Err((format!("{what} `{found}`"), format!("{what} `{expected}`")));
+    let differs =
+        |what: &str, found: &str, expected: &str| Err((format!("{what} `{found}`"), format!("{what} `{expected}`")));
     let connection = s.connection.as_deref().unwrap_or_default();
     let dataset = format!("{connection}.{}", s.table.as_deref().unwrap_or_default());
     if dataset != claims.dataset {

@@ -67,7 +67,7 @@ struct Serve {
 
 /// Where a client finds its configuration.
 #[derive(Args, Debug)]
-struct ClientArgs {
+pub(crate) struct ClientArgs {
     /// The client configuration: identity, key, where the service is
     #[arg(long = "client", env = "COUNTERSIGN_CLIENT", default_value = "client.toml")]
     config: PathBuf,

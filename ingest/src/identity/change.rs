@@ -453,7 +453,7 @@ fn to_step(
                 ));
             }
             let bytes = serde_json::to_vec(document).map_err(|e| ChangeError::Document(e.to_string()))?;
-            let payload = Payload::new(Class::Config, &bytes);
+            let payload = Payload::new(Class::Config, bytes);
             let step = ConnectionChanged {
                 connection: document.name.clone(),
                 kind: document.store.kind().into(),
@@ -518,7 +518,7 @@ fn register(
         None => Ok(None),
     };
     let bytes = serde_json::to_vec(record).map_err(|e| ChangeError::Document(e.to_string()))?;
-    let record_payload = Payload::new(Class::Identity, &bytes);
+    let record_payload = Payload::new(Class::Identity, bytes);
     let possession = Payload::new(Class::Identity, record.possession.as_bytes());
     let step = IdentityRegistered {
         identity: record.pseudonym.clone(),

@@ -254,7 +254,7 @@ fn document(obligations: &Obligations, plan: Option<Plan>) -> Result<Payload, su
     let fail = |e: serde_json::Error| super::Fault::Other(format!("cannot write a decision: {e}"));
     let canonical = String::from_utf8(obligations.canonical_json()).map_err(|e| super::Fault::Other(e.to_string()))?;
     let document = DecisionDocument { obligations: RawValue::from_string(canonical).map_err(fail)?, plan };
-    Payload::new(Class::Query, serde_json::to_vec(&document).map_err(fail))
+    Ok(Payload::new(Class::Query, serde_json::to_vec(&document).map_err(fail)?))
 }
 
 /// The steps that open a request's trace, up to its verified caller, and the payload of the request itself.

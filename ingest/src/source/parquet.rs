@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use countersign_masker::schema::ColumnType;
-use polars::prelude::{Column, DataFrame, DataType, IntoColumn, PolarsResult, SchemaExt, TimeUnit};
+use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, TimeZone};
 use polars::series::IsSorted;
 use polars_io::SerReader;
 use polars_io::parquet::metadata::FileMetadataRef;
@@ -61,8 +61,12 @@ impl ParquetFile {
         if let Some((name, _)) = self.types.iter().find(|(name, _)| !seen.insert(name)) {
             return Err(SourceError::Malformed(format!("`{}` has two columns `{name}`", self.name)));
         }
-        let ty = |dtype: &DataType| {
-            ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Nested(format!("{UNSUPPORTED}{dtype}")))
+        let ty = |dtype: &DataType| match dtype {
+            // Whatever zone it is to be shown in, what is stored are points in time.
+            DataType::Datetime(_, Some(_)) => ColumnType::TimestampTz,
+            dtype => {
+                ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Nested(format!("{UNSUPPORTED}{dtype}")))
+            }
         };
         Ok(self.types.iter().map(|(name, dtype)| (name.clone(), ty(dtype))).collect())
     }
@@ -106,11 +110,11 @@ fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
     let series = column.as_materialized_series();
     let mut series = match (series.dtype(), ty) {
         (DataType::Categorical(..) | DataType::Enum(..), ColumnType::Text) => series.cast(&DataType::String)?,
-        (DataType::Datetime(unit, _), ColumnType::Timestamp | ColumnType::TimestampTz)
-            if *unit != TimeUnit::Microseconds =>
-        {
-            series.cast(&ty.dtype())?
+        (DataType::Datetime(unit, Some(_)), ColumnType::TimestampTz) => {
+            let instants = series.to_physical_repr().i64()?.clone();
+            instants.into_datetime(*unit, Some(TimeZone::UTC)).into_series().cast(&ty.dtype())?
         }
+        (DataType::Datetime(..), ColumnType::Timestamp) => series.cast(&ty.dtype())?,
         _ => series.clone(),
     };
     series.set_sorted_flag(IsSorted::Not);

@@ -3,10 +3,7 @@
 
 use super::error::AppendError;
 use crate::{
-    evidence::{
-        Commitment, Entry, EntryError, Int, Step, TraceId, TraceState,
-        digest::tagged,
-    },
+    evidence::{Commitment, Entry, EntryError, Int, Step, TraceId, TraceState, digest::tagged},
     tlog::{Hash, LeafIndex, SignedCheckpoint},
     vault::{Day, Payload, Vault},
 };
@@ -145,7 +142,8 @@ impl TraceHead {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<32>()?;
         let (count, rest) = rest.split_first_chunk::<4>()?;
-        let (indices, state) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*count)).ok()?.checked_mul(8)?)?;
+        let (indices, state) =
+            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*count)).ok()?.checked_mul(8)?)?;
         Some(Self {
             head: Hash::from_bytes(*head),
             entries: indices.as_chunks::<8>().0.iter().map(|index| u64::from_be_bytes(*index)).collect(),
@@ -178,7 +176,8 @@ impl Prepared {
         }
         let mut bytes = 0;
         // The steps' canonical bytes, in the form of entries without what only the sequencer knows.
-        let mut fields = vec![trace.0.as_bytes().to_vec(), expected_head.map(|h| h.as_bytes().to_vec()).unwrap_or_default()];
+        let mut fields =
+            vec![trace.0.as_bytes().to_vec(), expected_head.map(|h| h.as_bytes().to_vec()).unwrap_or_default()];
         for (step, body) in steps.iter().enumerate() {
             let place = Int::saturating(step as u64);
             let entry = Entry {

@@ -19,8 +19,8 @@
 use super::error::StoreError;
 use crate::tlog::{Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode,
-    Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
+    IteratorMode, Options, WriteBatch, WriteOptions,
 };
 use std::{ops::Range, path::Path};
 
@@ -98,6 +98,9 @@ impl Meta {
 
 /// The format of this store.
 pub(super) const FORMAT: &[u8] = b"1";
+
+type Read<T> = Result<T, StoreError>;
+type KeyValue = (Box<[u8]>, Box<[u8]>);
 
 /// The database.
 pub(super) struct Db {
@@ -187,9 +190,10 @@ impl Db {
     pub(super) fn entries(
         &self,
         range: Range<u64>,
-    ) -> Result<impl Iterator<Item = Result<(u64, Box<[u8]>), StoreError>>, StoreError> {
+    ) -> Result<impl Iterator<Item = Read<(u64, Box<[u8]>)>>, StoreError> {
         let start = range.start.to_be_bytes();
-        let mut stored = self.db.iterator_cf(self.family(Family::Entry)?, IteratorMode::From(&start, Direction::Forward));
+        let mut stored =
+            self.db.iterator_cf(self.family(Family::Entry)?, IteratorMode::From(&start, Direction::Forward));
         Ok(range.map(move |index| match stored.next().transpose().map_err(failed("read the entries"))? {
             Some((key, bytes)) if number(&key) == Some(index) => Ok((index, bytes)),
             _ => Err(StoreError::Damaged(format!("entry {index} is missing"))),
@@ -197,16 +201,13 @@ impl Db {
     }
 
     /// Everything in a family, in the order of its keys.
-    pub(super) fn all(
-        &self,
-        family: Family,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>>, StoreError> {
+    pub(super) fn all(&self, family: Family) -> Result<impl Iterator<Item = Read<KeyValue>>, StoreError> {
         let stored = self.db.iterator_cf(self.family(family)?, IteratorMode::Start);
         Ok(stored.map(|item| item.map_err(failed("read the database"))))
     }
 
     /// The last key and value of a family.
-    pub(super) fn last(&self, family: Family) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreError> {
+    pub(super) fn last(&self, family: Family) -> Result<Option<KeyValue>, StoreError> {
         let mut stored = self.db.iterator_cf(self.family(family)?, IteratorMode::End);
         stored.next().transpose().map_err(failed("read the database"))
     }

@@ -160,7 +160,7 @@ pub enum StoreError {
         at: usize,
         /// Why.
         #[source]
-        cause: AppendError,
+        cause: Box<AppendError>,
     },
     /// The keyring cannot be opened.
     #[error(transparent)]

@@ -80,7 +80,8 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
     let (size, root) = (signed.checkpoint().size, signed.checkpoint().root);
     let found = root_at(&shared.db, size.get())?;
     if found != root {
-        let why = format!("at size {size} the stored tiles come to the root {found}, the published checkpoint says {root}");
+        let why =
+            format!("at size {size} the stored tiles come to the root {found}, the published checkpoint says {root}");
         return Err(StoreError::Damaged(why));
     }
     let replaces = examine_target(ledger, dir, &signed)?;
@@ -173,7 +174,9 @@ fn examine_target(ledger: &Ledger, dir: &Path, signed: &SignedCheckpoint) -> Res
     }
     let (root, found) = (earlier.checkpoint().root, root_at(&ledger.shared().db, of.get())?);
     if root != found {
-        return refuse(format!("at size {of} its root is {root}, this ledger's {found}: they are two logs under one key"));
+        return refuse(format!(
+            "at size {of} its root is {root}, this ledger's {found}: they are two logs under one key"
+        ));
     }
     Ok(true)
 }

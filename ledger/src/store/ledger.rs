@@ -9,16 +9,16 @@ use super::{
     head::HeadFile,
     opening::{self, OpeningReport, Ready},
     sequencer::{Edge, Group, Message, Reply, Sequencer, now_micros, stored_leaf, stored_trace},
-    shared::{Shared, lock},
+    shared::{Shared, Visible, lock},
     stats::Stats,
 };
 use crate::{
-    evidence::{Class, Commitment, Entry, Int, Receipt, Salt, Step, TraceId},
+    evidence::{Class, Commitment, Entry, Int, Receipt, Salt, Step, TraceId, TraceState},
     tlog::{
-        Checkpoint, EMPTY_ROOT, Frontier, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId, TileReader,
-        TlogProof, TreeSize, VerifierKey, encode_bundle, inclusion_proof, leaf_hash,
+        Checkpoint, EMPTY_ROOT, Frontier, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId,
+        TileReader, TlogProof, TreeSize, VerifierKey, encode_bundle, inclusion_proof, leaf_hash,
     },
-    vault::{Day, FileKeyring, Payload, Vault, fill_random},
+    vault::{Day, FileKeyring, Payload, Vault, files, fill_random},
 };
 use std::{
     collections::HashMap,
@@ -51,7 +51,12 @@ pub struct Options {
 
 impl Options {
     /// These paths and this key, with groups of up to 1,024 entries and 4,096 waiting appends.
-    pub fn new(dir: impl Into<PathBuf>, head: impl Into<PathBuf>, keyring: impl Into<PathBuf>, signer: SignerKey) -> Self {
+    pub fn new(
+        dir: impl Into<PathBuf>,
+        head: impl Into<PathBuf>,
+        keyring: impl Into<PathBuf>,
+        signer: SignerKey,
+    ) -> Self {
         Self { dir: dir.into(), head: head.into(), keyring: keyring.into(), signer, max_batch: 1_024, queue: 4_096 }
     }
 
@@ -98,7 +103,9 @@ impl Ledger {
     /// `options.signer`. Nothing may be there yet: not the folder (an empty one will do), not `HEAD`. The keyring may be.
     pub fn create(options: &Options, first: Vec<Append>) -> Result<Self, StoreError> {
         require_created(options, &first)?;
-        if options.dir.exists() && fs::read_dir(&options.dir).map_err(StoreError::io("read", &options.dir))?.next().is_some() {
+        if options.dir.exists()
+            && fs::read_dir(&options.dir).map_err(StoreError::io("read", &options.dir))?.next().is_some()
+        {
             return Err(StoreError::Exists(options.dir.clone()));
         }
         if options.head.exists() {
@@ -109,9 +116,12 @@ impl Ledger {
         let first: Vec<Prepared> = first
             .into_iter()
             .enumerate()
-            .map(|(at, append)| Prepared::new(append, &vault, day).map_err(|cause| StoreError::FirstAppend { at, cause }))
+            .map(|(at, append)| {
+                Prepared::new(append, &vault, day)
+                    .map_err(|cause| StoreError::FirstAppend { at, cause: Box::new(cause) })
+            })
             .collect::<Result<_, _>>()?;
-        fs::create_dir_all(&options.dir).map_err(StoreError::io("create", &options.dir))?;
+        files::create_folder(&options.dir)?;
         let db = Db::open(&options.dir, true)?;
         let instance = write_beginning(&db, options)?;
         let head = HeadFile::create(&options.head)?;
@@ -154,7 +164,15 @@ impl Ledger {
             let (size, published) = (opened.report.size, Arc::new(opened.published));
             let signed = Arc::clone(&published);
             let verifier = options.signer.verifier().clone();
-            let shared = Shared::new(opened.db, vault, verifier, opened.report, size, signed, published, HashMap::new());
+            let shared = Shared::new(
+                opened.db,
+                vault,
+                verifier,
+                opened.report,
+                Visible { size, signed },
+                published,
+                HashMap::new(),
+            );
             return Ok(Self { shared: Arc::new(shared), handle: None });
         };
         let (shared, mut sequencer) = assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
@@ -171,7 +189,8 @@ impl Ledger {
         let size = signed.checkpoint().size.get();
         let read_only = Some("opened for reading only".into());
         let report = OpeningReport { size, read_only, ..OpeningReport::default() };
-        let shared = Shared::new(db, vault, verifier, report, size, Arc::clone(&signed), signed, HashMap::new());
+        let visible = Visible { size, signed: Arc::clone(&signed) };
+        let shared = Shared::new(db, vault, verifier, report, visible, signed, HashMap::new());
         Ok(Self { shared: Arc::new(shared), handle: None })
     }
 
@@ -309,11 +328,10 @@ impl Ledger {
 
     /// A trace as it stands under the last signed checkpoint; waits where a commit of it is under way.
     pub fn trace(&self, trace: &TraceId) -> Result<Option<TraceHead>, StoreError> {
-        let head = stored_trace(&self.shared.db, trace)?;
-        if let Some(last) = head.as_ref().and_then(|head| head.entries.last()) {
-            self.shared.wait_visible(*last)?;
+        match stored_trace(&self.shared.db, trace)? {
+            Some(head) => self.visible(*trace, head),
+            None => Ok(None),
         }
-        Ok(head)
     }
 
     /// All traces, in no particular order. Reads all of them: for starting up, not for answering.
@@ -323,12 +341,37 @@ impl Ledger {
             let broken = || StoreError::Damaged("a record of `trace` is not one".into());
             let trace = TraceId(crate::tlog::Hash::try_from(&*key).map_err(|_| broken())?);
             let head = TraceHead::decode(&value).ok_or_else(broken)?;
-            if let Some(last) = head.entries.last() {
-                self.shared.wait_visible(*last)?;
+            if let Some(head) = self.visible(trace, head)? {
+                each(trace, head);
             }
-            each(trace, head);
         }
         Ok(())
+    }
+
+    /// A trace's record once all of it is signed. Who only reads sees no signature come: he gets the trace as it stood before the
+    /// entries that he can't see, replayed from the others.
+    fn visible(&self, trace: TraceId, head: TraceHead) -> Result<Option<TraceHead>, StoreError> {
+        let size = self.shared.size();
+        match head.entries.last() {
+            Some(last) if *last < size => Ok(Some(head)),
+            Some(last) if self.handle.is_some() => self.shared.wait_visible(*last).map(|()| Some(head)),
+            _ => {
+                let mut before = None;
+                for index in head.entries.iter().take_while(|index| **index < size) {
+                    let leaf = stored_leaf(&self.shared.db, *index)?;
+                    let TraceHead { mut state, mut entries, .. } = before.unwrap_or_else(|| TraceHead {
+                        head: leaf.hash,
+                        state: TraceState::default(),
+                        entries: Vec::new(),
+                    });
+                    let applied = state.apply(trace, &leaf.entry.body);
+                    applied.map_err(|e| StoreError::Damaged(format!("entry {index}: {e}")))?;
+                    entries.push(*index);
+                    before = Some(TraceHead { head: leaf.hash, state, entries });
+                }
+                Ok(before)
+            }
+        }
     }
 
     /// The traces that tell a story without an end yet, each with the index of its first entry, oldest first.
@@ -345,7 +388,11 @@ impl Ledger {
 
     /// An entry; `None` at or beyond [`size`](Self::size).
     pub fn entry(&self, index: u64) -> Result<Option<Entry>, StoreError> {
-        if index < self.shared.size() { stored_leaf(&self.shared.db, index).map(|leaf| Some(leaf.entry)) } else { Ok(None) }
+        if index < self.shared.size() {
+            stored_leaf(&self.shared.db, index).map(|leaf| Some(leaf.entry))
+        } else {
+            Ok(None)
+        }
     }
 
     /// The payload that a commitment is to, decrypted and held against it; `None` where the vault has none.
@@ -467,7 +514,9 @@ fn require_created(options: &Options, first: &[Append]) -> Result<(), StoreError
         Some(Step::LogCreated(created)) if created.origin != origin => {
             wrong(format!("found origin `{}`, required `{origin}`", created.origin))
         }
-        Some(Step::LogCreated(created)) if created.key != key => wrong(format!("found key `{}`, required `{key}`", created.key)),
+        Some(Step::LogCreated(created)) if created.key != key => {
+            wrong(format!("found key `{}`, required `{key}`", created.key))
+        }
         Some(Step::LogCreated(_)) => Ok(()),
         Some(step) => wrong(format!("found `{}`", step.kind())),
         None => wrong("found nothing".into()),
@@ -508,7 +557,8 @@ fn assemble(
     let src = format!("{instance}/{}", report.epoch);
     let root = signed.checkpoint().root;
     let verifier = options.signer.verifier().clone();
-    let shared = Shared::new(db, vault, verifier, report, size, Arc::new(signed), Arc::new(published), open);
+    let visible = Visible { size, signed: Arc::new(signed) };
+    let shared = Shared::new(db, vault, verifier, report, visible, Arc::new(published), open);
     shared.counters.stored.store(size, Relaxed);
     let shared = Arc::new(shared);
     let sequencer = Sequencer {
@@ -535,7 +585,7 @@ fn commit_first(shared: &Arc<Shared>, sequencer: &mut Sequencer, first: Vec<Prep
         sequencer.admit(prepared, Reply::new(Arc::clone(shared), Box::new(drop)), &mut group)?;
     }
     match group.refused() {
-        Some((at, cause)) => Err(StoreError::FirstAppend { at, cause }),
+        Some((at, cause)) => Err(StoreError::FirstAppend { at, cause: Box::new(cause) }),
         None => sequencer.commit(&mut group),
     }
 }

@@ -56,7 +56,11 @@ impl fmt::Display for OpeningReport {
         }
         write!(f, "opened at {} entries in {} ms", self.size, self.took.as_millis())?;
         if let Some((from, to)) = self.repaired {
-            write!(f, "; a stop had left entries {from} to {} synced and not yet signed: they were verified and signed", to - 1)?;
+            write!(
+                f,
+                "; a stop had left entries {from} to {} synced and not yet signed: they were verified and signed",
+                to - 1
+            )?;
         }
         if self.damaged_slots > 0 {
             write!(f, "; one of the two slots of `HEAD` was not readable, as a write cut short leaves it")?;
@@ -95,7 +99,9 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
     require_ours(&db, options)?;
     let size = db.meta_number(Meta::SIZE)?;
     if size == 0 {
-        return Err(StoreError::Damaged("its creation was never finished: remove the folder and `HEAD`, and create it again".into()));
+        return Err(StoreError::Damaged(
+            "its creation was never finished: remove the folder and `HEAD`, and create it again".into(),
+        ));
     }
     let head = HeadFile::open(&options.head, key.name(), key)?;
     let published = match db.last(Family::Checkpoint)? {
@@ -138,7 +144,8 @@ pub(super) fn open_reading(options: &Options) -> Result<(Db, SignedCheckpoint), 
     let db = Db::open_reading(&options.dir)?;
     require_format(&db)?;
     require_ours(&db, options)?;
-    let (_, note) = db.last(Family::Checkpoint)?.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
+    let (_, note) =
+        db.last(Family::Checkpoint)?.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
     let published = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key))?;
     Ok((db, published))
 }
@@ -149,7 +156,9 @@ fn require_format(db: &Db) -> Result<(), StoreError> {
         return Ok(());
     }
     let (found, required) = (String::from_utf8_lossy(&found), String::from_utf8_lossy(FORMAT));
-    Err(StoreError::Damaged(format!("its format is not one that this version reads: found `{found}`, required `{required}`")))
+    Err(StoreError::Damaged(format!(
+        "its format is not one that this version reads: found `{found}`, required `{required}`"
+    )))
 }
 
 fn require_ours(db: &Db, options: &Options) -> Result<(), StoreError> {
@@ -254,7 +263,8 @@ fn check_traces(db: &Db, size: u64) -> Result<Int, StoreError> {
             Some(head) if head.head == leaf.hash && head.entries.last() == Some(&index) => (),
             Some(head) => {
                 let ends = head.entries.last().map_or_else(|| "nowhere".into(), u64::to_string);
-                let why = format!("trace {trace} ends with entry {index}, its record says {ends} with hash {}", head.head);
+                let why =
+                    format!("trace {trace} ends with entry {index}, its record says {ends} with hash {}", head.head);
                 return Err(StoreError::Damaged(why));
             }
             None => return Err(StoreError::Damaged(format!("trace {trace} of entry {index} has no record"))),
@@ -262,4 +272,3 @@ fn check_traces(db: &Db, size: u64) -> Result<Int, StoreError> {
     }
     Ok(at)
 }
-

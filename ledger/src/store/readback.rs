@@ -37,7 +37,9 @@ pub(super) fn check_edge(db: &Db, size: u64, expected: Hash) -> Result<(), Store
         let required = usize::from(width) * 32;
         if found != required {
             let path = TilePath { id, width };
-            return Err(StoreError::Damaged(format!("`{path}`: found {found} bytes, required {required} at size {size}")));
+            return Err(StoreError::Damaged(format!(
+                "`{path}`: found {found} bytes, required {required} at size {size}"
+            )));
         }
     }
     let end = size.saturating_sub(256)..size;

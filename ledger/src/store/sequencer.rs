@@ -13,7 +13,8 @@ use super::{
 use crate::{
     evidence::{Commitment, Entry, Int, TraceId},
     tlog::{
-        Checkpoint, Frontier, Hash, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId, TileReader, TreeSize,
+        Checkpoint, Frontier, Hash, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId, TileReader,
+        TreeSize,
     },
 };
 use std::{
@@ -188,7 +189,11 @@ impl Sequencer {
 
     fn serve(&mut self, queue: &Receiver<Message>) -> Result<(), StoreError> {
         loop {
-            let wait = if self.unpublished() { self.publish_from.saturating_duration_since(Instant::now()) } else { Duration::MAX };
+            let wait = if self.unpublished() {
+                self.publish_from.saturating_duration_since(Instant::now())
+            } else {
+                Duration::MAX
+            };
             let first = match queue.recv_timeout(wait) {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => {
@@ -198,7 +203,8 @@ impl Sequencer {
                 Err(RecvTimeoutError::Disconnected) => return self.finish(),
             };
             let mut group = Group::default();
-            let committed = self.gather(queue, first, &mut group).and_then(|go_on| self.commit(&mut group).map(|()| go_on));
+            let committed =
+                self.gather(queue, first, &mut group).and_then(|go_on| self.commit(&mut group).map(|()| go_on));
             if let Err(e) = &committed {
                 // Before the group's callers are answered by its drop.
                 self.shared.end(&e.to_string(), true);
@@ -309,9 +315,9 @@ impl Sequencer {
             return Ok(Some(*placed));
         }
         let Some(bytes) = self.shared.db.get(Family::Idem, digest.as_bytes())? else { return Ok(None) };
-        let placed = bytes.split_first_chunk::<8>().and_then(|(first, count)| {
-            Some((u64::from_be_bytes(*first), u32::from_be_bytes(count.try_into().ok()?)))
-        });
+        let placed = bytes
+            .split_first_chunk::<8>()
+            .and_then(|(first, count)| Some((u64::from_be_bytes(*first), u32::from_be_bytes(count.try_into().ok()?))));
         placed.map(Some).ok_or_else(|| StoreError::Damaged(format!("the record of append {digest} is not one")))
     }
 

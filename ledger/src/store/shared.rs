@@ -73,8 +73,7 @@ impl Shared {
         vault: Vault,
         verifier: VerifierKey,
         opening: OpeningReport,
-        size: u64,
-        signed: Arc<SignedCheckpoint>,
+        visible: Visible,
         published: Arc<SignedCheckpoint>,
         open: HashMap<TraceId, u64>,
     ) -> Self {
@@ -83,7 +82,7 @@ impl Shared {
             vault,
             verifier,
             opening,
-            visible: Mutex::new(Visible { size, signed }),
+            visible: Mutex::new(visible),
             visible_grew: Condvar::new(),
             published: Mutex::new(published),
             open: Mutex::new(open),

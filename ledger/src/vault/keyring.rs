@@ -166,7 +166,9 @@ impl FileKeyring {
         let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or_else(|| bad(&path, "cut off"))?;
         let plain = Aes256Gcm::new(self.master.bytes().into())
             .decrypt(nonce.into(), Sealed { msg: sealed, aad: &additional(id) })
-            .map_err(|_| bad(&path, "does not decrypt: it is damaged, or sealed by another master key or for another day"))?;
+            .map_err(|_| {
+                bad(&path, "does not decrypt: it is damaged, or sealed by another master key or for another day")
+            })?;
         key_from(&Zeroizing::new(plain)).map(Some).ok_or_else(|| bad(&path, "not a data key of 32 bytes"))
     }
 

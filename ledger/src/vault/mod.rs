@@ -71,7 +71,10 @@ impl fmt::Debug for Payload {
 
 /// Fills `bytes` from the system's random source.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
-    #[expect(clippy::expect_used, reason = "a system that cannot give random bytes can keep no secret: nothing may go on")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a system that cannot give random bytes can keep no secret: nothing may go on"
+    )]
     getrandom::fill(bytes).expect("the system's random source failed");
 }
 
@@ -141,7 +144,9 @@ impl Vault {
         let key = self.keyring.key_for_opening(id)?.ok_or(VaultError::NoKey(id))?;
         let plain = Aes256Gcm::new(key.bytes().into())
             .decrypt(nonce.into(), Sealed { msg: sealed, aad: commitment.0.as_bytes() })
-            .map_err(|_| broken("does not decrypt: its bytes were changed, or it was filed under another commitment"))?;
+            .map_err(|_| {
+                broken("does not decrypt: its bytes were changed, or it was filed under another commitment")
+            })?;
         let plain = Zeroizing::new(plain);
         let (class, rest) = plain.split_first().ok_or_else(|| broken("empty"))?;
         let (salt, bytes) = rest.split_first_chunk::<32>().ok_or_else(|| broken("cut off in its salt"))?;

@@ -1,8 +1,8 @@
 //! No byte of an export can change unseen: whatever is changed, cut off, swapped or removed, the answer is not "proven", and it
 //! comes without a panic.
 
-use crate::world::{World, put};
 use crate::log;
+use crate::world::{World, put};
 use std::fs;
 use std::path::{Path, PathBuf};
 

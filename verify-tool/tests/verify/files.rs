@@ -1,6 +1,6 @@
 //! Faults in the files of an export, by somebody who does not hold the ledger's key, and checkpoints by somebody who does.
 
-use crate::world::{Written, World, checkpoint, put, root, signer, write_tree};
+use crate::world::{World, Written, checkpoint, put, root, signer, write_tree};
 use crate::{Answer, expect, log, run};
 use countersign_ledger::tlog::{Checkpoint, Hash, SignedCheckpoint, TreeSize, encode_bundle, leaf_hash};
 use std::fs;
@@ -60,7 +60,10 @@ fn a_flipped_length_is_traced_to_its_entry() {
         1,
         "entry-altered",
     );
-    assert_eq!(answer.report["findings"].as_array().unwrap().iter().find(|f| f["code"] == "entry-altered").unwrap()["entry"], 200);
+    assert_eq!(
+        answer.report["findings"].as_array().unwrap().iter().find(|f| f["code"] == "entry-altered").unwrap()["entry"],
+        200
+    );
 }
 
 #[test]
@@ -68,48 +71,97 @@ fn bundles_and_tiles() {
     with("missing tile", |dir, _| fs::remove_file(dir.join("tile/0/000")).unwrap(), 3, "missing-file");
     with("missing upper tile", |dir, _| fs::remove_dir_all(dir.join("tile/1")).unwrap(), 3, "missing-file");
     with("missing bundle", |dir, _| fs::remove_file(dir.join("tile/entries/000")).unwrap(), 3, "missing-file");
-    with("missing tile and bundle", |dir, _| for f in ["tile/entries/000", "tile/0/000"] { fs::remove_file(dir.join(f)).unwrap() }, 3, "missing-file");
+    with(
+        "missing tile and bundle",
+        |dir, _| {
+            for f in ["tile/entries/000", "tile/0/000"] {
+                fs::remove_file(dir.join(f)).unwrap()
+            }
+        },
+        3,
+        "missing-file",
+    );
     with("everything but the checkpoint", |dir, _| fs::remove_dir_all(dir.join("tile")).unwrap(), 3, "missing-file");
     with("truncated bundle", |dir, _| cut(&dir.join("tile/entries/000"), 10), 1, "bundle-malformed");
-    with("a bundle without its last entry", |dir, written| cut(&dir.join("tile/entries/000"), written.entries[255].len() + 2), 1, "bundle-malformed");
-    with("a bundle with an entry more", |dir, written| {
-        let entries: Vec<_> = written.entries[..256].to_vec();
-        let mut bytes = encode_bundle(&entries).unwrap();
-        bytes.extend(encode_bundle(&entries[..1]).unwrap());
-        put(&dir.join("tile/entries/000"), &bytes);
-    }, 1, "bundle-malformed");
+    with(
+        "a bundle without its last entry",
+        |dir, written| cut(&dir.join("tile/entries/000"), written.entries[255].len() + 2),
+        1,
+        "bundle-malformed",
+    );
+    with(
+        "a bundle with an entry more",
+        |dir, written| {
+            let entries: Vec<_> = written.entries[..256].to_vec();
+            let mut bytes = encode_bundle(&entries).unwrap();
+            bytes.extend(encode_bundle(&entries[..1]).unwrap());
+            put(&dir.join("tile/entries/000"), &bytes);
+        },
+        1,
+        "bundle-malformed",
+    );
     with("an empty bundle", |dir, _| put(&dir.join("tile/entries/000"), b""), 1, "bundle-malformed");
     with("truncated tile", |dir, _| cut(&dir.join("tile/0/000"), 32), 1, "tile-altered");
-    with("padded tile", |dir, _| { let p = dir.join("tile/0/000"); let mut b = fs::read(&p).unwrap(); b.extend([0; 32]); put(&p, &b) }, 1, "tile-altered");
+    with(
+        "padded tile",
+        |dir, _| {
+            let p = dir.join("tile/0/000");
+            let mut b = fs::read(&p).unwrap();
+            b.extend([0; 32]);
+            put(&p, &b)
+        },
+        1,
+        "tile-altered",
+    );
     let answer = with("flip in a tile", |dir, _| flip(&dir.join("tile/0/000"), 32 * 29), 1, "tile-altered");
     assert_eq!(answer.report["findings"][0]["entry"], 29);
     // The entries stand: what they prove is proven.
     assert_ne!(answer.report["story"]["claims"]["proven"], 0);
     with("flip in an upper tile", |dir, _| flip(&dir.join("tile/1/000.p/1"), 5), 1, "tile-altered");
     with("truncated upper tile", |dir, _| cut(&dir.join("tile/1/000.p/1"), 1), 1, "tile-altered");
-    with("two entries change places", |dir, written| {
-        let mut entries = written.entries[..256].to_vec();
-        entries.swap(40, 41);
-        put(&dir.join("tile/entries/000"), &encode_bundle(&entries).unwrap());
-    }, 1, "entry-altered");
-    with("an entry stands twice", |dir, written| {
-        let mut entries = written.entries[..256].to_vec();
-        entries[41] = entries[40].clone();
-        put(&dir.join("tile/entries/000"), &encode_bundle(&entries).unwrap());
-    }, 1, "entry-altered");
-    with("entries, tiles and checkpoint of a shorter log, without the key", |dir, written| {
-        let note = fs::read(dir.join("checkpoint")).unwrap();
-        fs::remove_dir_all(dir.join("tile")).unwrap();
-        write_tree(dir, &written.entries[..100], 50);
-        put(&dir.join("checkpoint"), &note);
-    }, 3, "missing-file");
-    with("rewritten entries and tiles, without the key", |dir, written| {
-        let note = fs::read(dir.join("checkpoint")).unwrap();
-        let mut entries = written.entries.clone();
-        entries[40] = entries[41].clone();
-        write_tree(dir, &entries, 50);
-        put(&dir.join("checkpoint"), &note);
-    }, 1, "root-mismatch");
+    with(
+        "two entries change places",
+        |dir, written| {
+            let mut entries = written.entries[..256].to_vec();
+            entries.swap(40, 41);
+            put(&dir.join("tile/entries/000"), &encode_bundle(&entries).unwrap());
+        },
+        1,
+        "entry-altered",
+    );
+    with(
+        "an entry stands twice",
+        |dir, written| {
+            let mut entries = written.entries[..256].to_vec();
+            entries[41] = entries[40].clone();
+            put(&dir.join("tile/entries/000"), &encode_bundle(&entries).unwrap());
+        },
+        1,
+        "entry-altered",
+    );
+    with(
+        "entries, tiles and checkpoint of a shorter log, without the key",
+        |dir, written| {
+            let note = fs::read(dir.join("checkpoint")).unwrap();
+            fs::remove_dir_all(dir.join("tile")).unwrap();
+            write_tree(dir, &written.entries[..100], 50);
+            put(&dir.join("checkpoint"), &note);
+        },
+        3,
+        "missing-file",
+    );
+    with(
+        "rewritten entries and tiles, without the key",
+        |dir, written| {
+            let note = fs::read(dir.join("checkpoint")).unwrap();
+            let mut entries = written.entries.clone();
+            entries[40] = entries[41].clone();
+            write_tree(dir, &entries, 50);
+            put(&dir.join("checkpoint"), &note);
+        },
+        1,
+        "root-mismatch",
+    );
 }
 
 #[test]
@@ -117,21 +169,60 @@ fn strangers() {
     with("a note", |dir, _| put(&dir.join("NOTE.txt"), b"hello"), 3, "unexpected-file");
     with("a tile beyond the tree", |dir, _| put(&dir.join("tile/0/002"), &[0; 8192]), 3, "unexpected-file");
     with("a checkpoint by no size", |dir, _| put(&dir.join("checkpoints/latest"), b""), 3, "unexpected-file");
-    with("a payload of nothing", |dir, _| put(&dir.join("payload").join("0".repeat(64)), b"request\n"), 1, "payload-form");
-    with("a good payload that nobody refers to", |dir, _| {
-        let payload = crate::world::Payload::new(countersign_ledger::evidence::Class::Detail, "stray");
-        let text = format!("detail\n{}\nstray", Hash::from_bytes(payload.salt));
-        put(&dir.join(format!("payload/{}", payload.commitment())), text.as_bytes());
-    }, 3, "unexpected-file");
-    with("an altered earlier tile", |dir, _| { let b = fs::read(dir.join("tile/0/000")).unwrap(); let mut b = b[..320].to_vec(); b[3] ^= 1; put(&dir.join("tile/0/000.p/10"), &b) }, 1, "tile-altered");
-    with("an altered earlier bundle", |dir, written| { let mut b = encode_bundle(&written.entries[..9]).unwrap(); b[30] ^= 1; put(&dir.join("tile/entries/000.p/9"), &b) }, 1, "bundle-malformed");
+    with(
+        "a payload of nothing",
+        |dir, _| put(&dir.join("payload").join("0".repeat(64)), b"request\n"),
+        1,
+        "payload-form",
+    );
+    with(
+        "a good payload that nobody refers to",
+        |dir, _| {
+            let payload = crate::world::Payload::new(countersign_ledger::evidence::Class::Detail, "stray");
+            let text = format!("detail\n{}\nstray", Hash::from_bytes(payload.salt));
+            put(&dir.join(format!("payload/{}", payload.commitment())), text.as_bytes());
+        },
+        3,
+        "unexpected-file",
+    );
+    with(
+        "an altered earlier tile",
+        |dir, _| {
+            let b = fs::read(dir.join("tile/0/000")).unwrap();
+            let mut b = b[..320].to_vec();
+            b[3] ^= 1;
+            put(&dir.join("tile/0/000.p/10"), &b)
+        },
+        1,
+        "tile-altered",
+    );
+    with(
+        "an altered earlier bundle",
+        |dir, written| {
+            let mut b = encode_bundle(&written.entries[..9]).unwrap();
+            b[30] ^= 1;
+            put(&dir.join("tile/entries/000.p/9"), &b)
+        },
+        1,
+        "bundle-malformed",
+    );
     #[cfg(unix)]
-    with("a link in circles", |dir, _| std::os::unix::fs::symlink(dir, dir.join("tile/loop")).unwrap(), 3, "unexpected-file");
+    with(
+        "a link in circles",
+        |dir, _| std::os::unix::fs::symlink(dir, dir.join("tile/loop")).unwrap(),
+        3,
+        "unexpected-file",
+    );
     #[cfg(unix)]
-    with("an endless file", |dir, _| {
-        fs::remove_file(dir.join("tile/0/000")).unwrap();
-        std::os::unix::fs::symlink("/dev/zero", dir.join("tile/0/000")).unwrap();
-    }, 2, "unreadable");
+    with(
+        "an endless file",
+        |dir, _| {
+            fs::remove_file(dir.join("tile/0/000")).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", dir.join("tile/0/000")).unwrap();
+        },
+        2,
+        "unreadable",
+    );
 }
 
 #[test]
@@ -151,18 +242,48 @@ fn payloads() {
         files.filter(|f| fs::read(f).unwrap().starts_with(class.as_bytes())).min().unwrap()
     };
     for class in ["request", "approval", "identity", "admin", "config", "query", "delivery", "detail"] {
-        with(class, |dir, _| { let f = first(dir, class); let n = fs::read(&f).unwrap().len(); flip(&f, n - 1) }, 1, "payload-mismatch");
-        with(class, |dir, _| {
-            let path = first(dir, class);
-            let mut bytes = fs::read(&path).unwrap();
-            let salt = class.len() + 1;
-            bytes[salt] = if bytes[salt] == b'0' { b'1' } else { b'0' };
-            put(&path, &bytes);
-        }, 1, "payload-mismatch");
+        with(
+            class,
+            |dir, _| {
+                let f = first(dir, class);
+                let n = fs::read(&f).unwrap().len();
+                flip(&f, n - 1)
+            },
+            1,
+            "payload-mismatch",
+        );
+        with(
+            class,
+            |dir, _| {
+                let path = first(dir, class);
+                let mut bytes = fs::read(&path).unwrap();
+                let salt = class.len() + 1;
+                bytes[salt] = if bytes[salt] == b'0' { b'1' } else { b'0' };
+                put(&path, &bytes);
+            },
+            1,
+            "payload-mismatch",
+        );
     }
-    with("another class", |dir, _| { let f = first(dir, "request"); flip(&f, 0) }, 1, "payload-form");
+    with(
+        "another class",
+        |dir, _| {
+            let f = first(dir, "request");
+            flip(&f, 0)
+        },
+        1,
+        "payload-form",
+    );
     with("no salt", |dir, _| put(&first(dir, "request"), b"request\n\n"), 1, "payload-form");
-    with("cut", |dir, _| { let f = first(dir, "request"); cut(&f, 1) }, 1, "payload-mismatch");
+    with(
+        "cut",
+        |dir, _| {
+            let f = first(dir, "request");
+            cut(&f, 1)
+        },
+        1,
+        "payload-mismatch",
+    );
 }
 
 #[test]
@@ -174,19 +295,79 @@ fn checkpoints() {
     with("an empty one", |dir, _| put(&dir.join("checkpoint"), b""), 1, "checkpoint");
     with("flip in the origin", |dir, _| flip(&dir.join("checkpoint"), 0), 1, "checkpoint");
     with("flip in the root", |dir, _| flip(&dir.join("checkpoint"), 30), 1, "checkpoint");
-    with("flip in the signature", |dir, _| { let n = fs::read(dir.join("checkpoint")).unwrap().len(); flip(&dir.join("checkpoint"), n - 10) }, 1, "checkpoint");
-    with("another log's", |dir, w| put(&dir.join("checkpoint"), &sign("other.example", "other.example", 9, w.leaves[0])), 1, "checkpoint");
-    with("an extension line", |dir, written| {
-        let text = format!("{}\n{}\n{}\nmore\n", crate::world::ORIGIN, written.leaves.len(), root(&written.leaves).to_base64());
-        put(&dir.join("checkpoint"), &countersign_ledger::tlog::sign(&text, &[&signer(crate::world::ORIGIN)]).unwrap());
-    }, 1, "checkpoint");
-    with("a larger log than there is", |dir, w| put(&dir.join("checkpoint"), &checkpoint(1 << 50, w.leaves[0])), 3, "missing-file");
+    with(
+        "flip in the signature",
+        |dir, _| {
+            let n = fs::read(dir.join("checkpoint")).unwrap().len();
+            flip(&dir.join("checkpoint"), n - 10)
+        },
+        1,
+        "checkpoint",
+    );
+    with(
+        "another log's",
+        |dir, w| put(&dir.join("checkpoint"), &sign("other.example", "other.example", 9, w.leaves[0])),
+        1,
+        "checkpoint",
+    );
+    with(
+        "an extension line",
+        |dir, written| {
+            let text = format!(
+                "{}\n{}\n{}\nmore\n",
+                crate::world::ORIGIN,
+                written.leaves.len(),
+                root(&written.leaves).to_base64()
+            );
+            put(
+                &dir.join("checkpoint"),
+                &countersign_ledger::tlog::sign(&text, &[&signer(crate::world::ORIGIN)]).unwrap(),
+            );
+        },
+        1,
+        "checkpoint",
+    );
+    with(
+        "a larger log than there is",
+        |dir, w| put(&dir.join("checkpoint"), &checkpoint(1 << 50, w.leaves[0])),
+        3,
+        "missing-file",
+    );
     with("flip in a published one", |dir, _| flip(&dir.join("checkpoints/100"), 40), 1, "published-checkpoint");
-    with("a published one of another size", |dir, _| { fs::copy(dir.join("checkpoints/50"), dir.join("checkpoints/51")).unwrap(); }, 1, "published-checkpoint");
-    with("a published one that was signed and is not true", |dir, w| put(&dir.join("checkpoints/100"), &checkpoint(100, w.leaves[0])), 1, "fork");
-    with("the same at the export's own size", |dir, w| put(&dir.join(format!("checkpoints/{}", w.leaves.len())), &checkpoint(w.leaves.len() as u64, w.leaves[0])), 1, "fork");
-    with("a published one of a larger log", |dir, w| put(&dir.join("checkpoints/1000"), &checkpoint(1000, w.leaves[0])), 1, "rolled-back");
-    with("the empty tree with a root", |dir, w| put(&dir.join("checkpoints/0"), &checkpoint(0, w.leaves[0])), 1, "published-checkpoint");
+    with(
+        "a published one of another size",
+        |dir, _| {
+            fs::copy(dir.join("checkpoints/50"), dir.join("checkpoints/51")).unwrap();
+        },
+        1,
+        "published-checkpoint",
+    );
+    with(
+        "a published one that was signed and is not true",
+        |dir, w| put(&dir.join("checkpoints/100"), &checkpoint(100, w.leaves[0])),
+        1,
+        "fork",
+    );
+    with(
+        "the same at the export's own size",
+        |dir, w| {
+            put(&dir.join(format!("checkpoints/{}", w.leaves.len())), &checkpoint(w.leaves.len() as u64, w.leaves[0]))
+        },
+        1,
+        "fork",
+    );
+    with(
+        "a published one of a larger log",
+        |dir, w| put(&dir.join("checkpoints/1000"), &checkpoint(1000, w.leaves[0])),
+        1,
+        "rolled-back",
+    );
+    with(
+        "the empty tree with a root",
+        |dir, w| put(&dir.join("checkpoints/0"), &checkpoint(0, w.leaves[0])),
+        1,
+        "published-checkpoint",
+    );
 }
 
 #[test]
@@ -196,8 +377,10 @@ fn another_key() {
     let path = dir.path().to_str().unwrap();
     let other = signer("other.example").verifier().to_string();
     expect("another log's key", &run(&["log", path, "--key", &other]), 1, "checkpoint");
-    let same_name =
-        countersign_ledger::tlog::SignerKey::generate_from_seed(crate::world::ORIGIN, &[1; 32]).unwrap().verifier().to_string();
+    let same_name = countersign_ledger::tlog::SignerKey::generate_from_seed(crate::world::ORIGIN, &[1; 32])
+        .unwrap()
+        .verifier()
+        .to_string();
     expect("another key of that name", &run(&["log", path, "--key", &same_name]), 1, "checkpoint");
     assert_eq!(run(&["log", path, "--key", "nonsense"]).exit, 2);
     assert_eq!(run(&["log", path]).exit, 2);

@@ -95,7 +95,12 @@ fn receipts() {
     check(crate::world::ORIGIN, "ledger.example/other", 1, "receipt-proof");
     assert_eq!(run(&["receipt", text(&desk.path("none")), "--key", &World::key()]).exit, 2);
     let path = desk.receipt("denied/end", false);
-    expect("another key", &run(&["receipt", text(&path), "--key", &signer("x").verifier().to_string()]), 1, "receipt-proof");
+    expect(
+        "another key",
+        &run(&["receipt", text(&path), "--key", &signer("x").verifier().to_string()]),
+        1,
+        "receipt-proof",
+    );
 }
 
 #[test]
@@ -110,7 +115,8 @@ fn a_newer_entry_in_a_receipt_cannot_be_read() {
     let hashes = inclusion_proof(&Leaves(&written.leaves), index, size).unwrap();
     let mut extra = written.entries[index.get() as usize].clone();
     extra.push(b'\n');
-    let proof = TlogProof { extra: Some(extra), index, hashes, checkpoint: checkpoint(size.get(), root(&written.leaves)) };
+    let proof =
+        TlogProof { extra: Some(extra), index, hashes, checkpoint: checkpoint(size.get(), root(&written.leaves)) };
     let path = dir.path().join("receipt");
     put(&path, &proof.encode());
     expect("newer", &receipt(&path), 3, "entry-newer");
@@ -127,7 +133,11 @@ fn chunks() {
     let check = |what: &str, parts: &[&[u8]], exit: u8, code: &str| {
         let dir = desk.parts(parts);
         let answer = run(&["chunk", text(&dir), "--receipt", text(&path), "--key", &key]);
-        if exit == 0 { assert_eq!(answer.exit, 0, "{what}: {}", answer.report) } else { expect(what, &answer, exit, code) }
+        if exit == 0 {
+            assert_eq!(answer.exit, 0, "{what}: {}", answer.report)
+        } else {
+            expect(what, &answer, exit, code)
+        }
     };
     check("good", &PARTS, 0, "");
     check("a part less", &PARTS[..1], 1, "chunk-mismatch");
@@ -171,9 +181,15 @@ fn growth() {
         args.extend(more);
         args.extend(["--key", &key]);
         let answer = run(&args);
-        if exit == 0 { assert_eq!(answer.exit, 0, "{}", answer.report) } else { expect(&format!("{args:?}"), &answer, exit, code) }
+        if exit == 0 {
+            assert_eq!(answer.exit, 0, "{}", answer.report)
+        } else {
+            expect(&format!("{args:?}"), &answer, exit, code)
+        }
     };
-    for (old, new) in [(0, 9), (1, 2), (7, 200), (255, 256), (256, 257), (100, leaves.len()), (leaves.len(), leaves.len())] {
+    for (old, new) in
+        [(0, 9), (1, 2), (7, 200), (255, 256), (256, 257), (100, leaves.len()), (leaves.len(), leaves.len())]
+    {
         let (old_path, new_path) = (write("old", old), write("new", new));
         check(&old_path, &new_path, &[text(&export)], 0, "");
         let proof = consistency_proof(&Leaves(leaves), TreeSize::new(old as u64), TreeSize::new(new as u64)).unwrap();

@@ -95,7 +95,11 @@ fn order_within_a_trace() {
     check("no query", |w| w.remove("plain/queried-1"), "story-order");
     check("no caller", |w| w.remove("plain/verified"), "story-order");
     check("no commit before completion", |w| w.remove("plain/committed-1"), "story-order");
-    check("delivered although refused", |w| w.before("denied/end", |w| w.query(Ask { name: "denied", ..PLAIN }, 1)), "story-order");
+    check(
+        "delivered although refused",
+        |w| w.before("denied/end", |w| w.query(Ask { name: "denied", ..PLAIN }, 1)),
+        "story-order",
+    );
     check("delivered twice", |w| w.before("plain/end", |w| w.commit(PLAIN, 1)), "story-order");
     check("after its end", |w| w.delivered(PLAIN, 2), "trace-closed");
     check("an identity after its revocation", |w| w.set_groups("root", "old", &[]), "trace-closed");
@@ -105,35 +109,106 @@ fn order_within_a_trace() {
         "story-order",
     );
     check("an intent never resolved", |w| w.remove("aborted/aborted-1"), "story-order");
-    check("attempt 3 after 1", |w| tweak!(w, "aborted/queried-2", SourceQueried, |s| s.attempt = int(3)), "story-attempt");
-    check("another attempt masked", |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.attempt = int(2)), "story-attempt");
+    check(
+        "attempt 3 after 1",
+        |w| tweak!(w, "aborted/queried-2", SourceQueried, |s| s.attempt = int(3)),
+        "story-attempt",
+    );
+    check(
+        "another attempt masked",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.attempt = int(2)),
+        "story-attempt",
+    );
     check("policy version left out", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.version = int(3)), "story-subject");
-    check("delivered to another", |w| tweak!(w, "plain/intended-1", DeliveryIntended, |s| s.to = id("anna")), "story-subject");
-    check("another table fetched", |w| tweak!(w, "plain/queried-1", SourceQueried, |s| s.table = "staff".into()), "story-subject");
-    check("a trace of another name", |w| { let at = w.at("rejected-17"); w.events[at].trace = PLAIN.trace(); w.events[at].trace.0 = Hash::from_bytes([3; 32]) }, "trace-name");
-    check("an agent without owner", |w| tweak!(w, "agent", IdentityRegistered, |s| s.owner = None), "decision-contradiction");
+    check(
+        "delivered to another",
+        |w| tweak!(w, "plain/intended-1", DeliveryIntended, |s| s.to = id("anna")),
+        "story-subject",
+    );
+    check(
+        "another table fetched",
+        |w| tweak!(w, "plain/queried-1", SourceQueried, |s| s.table = "staff".into()),
+        "story-subject",
+    );
+    check(
+        "a trace of another name",
+        |w| {
+            let at = w.at("rejected-17");
+            w.events[at].trace = PLAIN.trace();
+            w.events[at].trace.0 = Hash::from_bytes([3; 32])
+        },
+        "trace-name",
+    );
+    check(
+        "an agent without owner",
+        |w| tweak!(w, "agent", IdentityRegistered, |s| s.owner = None),
+        "decision-contradiction",
+    );
 }
 
 #[test]
 fn mask_accounts() {
-    check("a column more", |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns.push(s.columns[0].clone())), "mask-account");
-    check("a weaker rule", |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].rule = "clear".into()), "mask-account");
-    check("nothing ran", |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].transform = "clear".into()), "mask-account");
-    check("cells left out", |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].seen = int(2)), "mask-account");
+    check(
+        "a column more",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns.push(s.columns[0].clone())),
+        "mask-account",
+    );
+    check(
+        "a weaker rule",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].rule = "clear".into()),
+        "mask-account",
+    );
+    check(
+        "nothing ran",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].transform = "clear".into()),
+        "mask-account",
+    );
+    check(
+        "cells left out",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].seen = int(2)),
+        "mask-account",
+    );
 }
 
 #[test]
 fn the_beginning_and_administration() {
-    check("the log of another origin", |w| tweak!(w, "log", LogCreated, |s| s.origin = "other.example".into()), "log-created");
-    check("the log of another key", |w| tweak!(w, "log", LogCreated, |s| s.key = "other.example+00000000+AA==".into()), "log-created");
+    check(
+        "the log of another origin",
+        |w| tweak!(w, "log", LogCreated, |s| s.origin = "other.example".into()),
+        "log-created",
+    );
+    check(
+        "the log of another key",
+        |w| tweak!(w, "log", LogCreated, |s| s.key = "other.example+00000000+AA==".into()),
+        "log-created",
+    );
     check("no beginning", |w| w.remove("log"), "log-created");
     check("an admin out of nowhere", |w| tweak!(w, "anna", IdentityRegistered, |s| s.signed = None), "admin-unsigned");
     check("a second unsigned admin", |w| w.before("reports", |w| w.admin("mallory")), "admin-unsigned");
-    check("the first identity is no admin", |w| tweak!(w, "root", IdentityRegistered, |s| s.admin = false), "admin-unsigned");
+    check(
+        "the first identity is no admin",
+        |w| tweak!(w, "root", IdentityRegistered, |s| s.admin = false),
+        "admin-unsigned",
+    );
     check("nobody signed", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by.clear()), "admin-quorum");
-    check("signed by a caller", |w| { w.remove("policy-2"); w.before("grant-boris", |w| w.policy("anna", 2)) }, "admin-signer");
-    check("signed by a stranger", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by[0].admin = id("nobody")), "admin-signer");
-    check("signed with another key", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by[0].kid = kid("anna")), "admin-signer");
+    check(
+        "signed by a caller",
+        |w| {
+            w.remove("policy-2");
+            w.before("grant-boris", |w| w.policy("anna", 2))
+        },
+        "admin-signer",
+    );
+    check(
+        "signed by a stranger",
+        |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by[0].admin = id("nobody")),
+        "admin-signer",
+    );
+    check(
+        "signed with another key",
+        |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by[0].kid = kid("anna")),
+        "admin-signer",
+    );
     check("signed by one admin, two required", |w| w.quorum = 2, "admin-quorum");
     check(
         "one admin twice, two required",
@@ -155,50 +230,241 @@ fn the_beginning_and_administration() {
         },
         "admin-signer",
     );
-    check("another text than the digest's", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.digest = Hash::from_bytes([1; 32])), "document-digest");
-    check("groups that nobody signed", |w| tweak!(w, "groups-carol", GroupsChanged, |s| s.groups.push("zzz".into())), "admin-change");
-    check("an admin that nobody made one", |w| tweak!(w, "carol", IdentityRegistered, |s| s.admin = true), "admin-change");
-    check("a revocation of somebody else", |w| { let at = w.at("revoke-old"); w.events[at].trace = countersign_ledger::evidence::TraceId::identity(&id("carol")); tweak!(w, "revoke-old", IdentityRevoked, |s| s.identity = id("carol")) }, "admin-change");
-    check("a signature on another change", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.signed.change = Payload::new(Class::Config, "// second\npermit (principal, action, resource);").commitment()), "payload-class");
-    check("a key with another thumbprint", |w| tweak!(w, "carol", IdentityRegistered, |s| s.kid = kid("anna")), "identity-key");
+    check(
+        "another text than the digest's",
+        |w| tweak!(w, "policy-2", PolicyChanged, |s| s.digest = Hash::from_bytes([1; 32])),
+        "document-digest",
+    );
+    check(
+        "groups that nobody signed",
+        |w| tweak!(w, "groups-carol", GroupsChanged, |s| s.groups.push("zzz".into())),
+        "admin-change",
+    );
+    check(
+        "an admin that nobody made one",
+        |w| tweak!(w, "carol", IdentityRegistered, |s| s.admin = true),
+        "admin-change",
+    );
+    check(
+        "a revocation of somebody else",
+        |w| {
+            let at = w.at("revoke-old");
+            w.events[at].trace = countersign_ledger::evidence::TraceId::identity(&id("carol"));
+            tweak!(w, "revoke-old", IdentityRevoked, |s| s.identity = id("carol"))
+        },
+        "admin-change",
+    );
+    check(
+        "a signature on another change",
+        |w| {
+            tweak!(w, "policy-2", PolicyChanged, |s| s.signed.change =
+                Payload::new(Class::Config, "// second\npermit (principal, action, resource);").commitment())
+        },
+        "payload-class",
+    );
+    check(
+        "a key with another thumbprint",
+        |w| tweak!(w, "carol", IdentityRegistered, |s| s.kid = kid("anna")),
+        "identity-key",
+    );
     check("no key at all", |w| tweak!(w, "carol", IdentityRegistered, |s| s.key = "AAAA".into()), "identity-key");
-    check("one key for two", |w| tweak!(w, "carol", IdentityRegistered, |s| { s.key = crate::world::public("boris").to_text(); s.kid = kid("boris") }), "identity-key");
-    check("an owner that nobody knows", |w| tweak!(w, "agent", IdentityRegistered, |s| s.owner = Some(id("nobody"))), "identity-unknown");
-    check("possession of another key", |w| tweak!(w, "carol", IdentityRegistered, |s| { s.key = crate::world::public("new").to_text(); s.kid = kid("new") }), "possession");
+    check(
+        "one key for two",
+        |w| {
+            tweak!(w, "carol", IdentityRegistered, |s| {
+                s.key = crate::world::public("boris").to_text();
+                s.kid = kid("boris")
+            })
+        },
+        "identity-key",
+    );
+    check(
+        "an owner that nobody knows",
+        |w| tweak!(w, "agent", IdentityRegistered, |s| s.owner = Some(id("nobody"))),
+        "identity-unknown",
+    );
+    check(
+        "possession of another key",
+        |w| {
+            tweak!(w, "carol", IdentityRegistered, |s| {
+                s.key = crate::world::public("new").to_text();
+                s.kid = kid("new")
+            })
+        },
+        "possession",
+    );
 }
 
 #[test]
 fn callers() {
-    check("an identity that nobody registered", |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.identity = id("nobody")), "identity-unknown");
-    check("another key", |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.kid = kid("anna")), "identity-unknown");
-    check("another registration", |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.registered = int(1)), "identity-unknown");
-    check("another algorithm", |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.alg = Alg::Es256), "identity-unknown");
-    check("a caller that did not sign", |w| tweak!(w, "plain/verified", IdentityVerified, |s| { s.identity = id("carol"); s.kid = kid("carol"); s.registered = int(7) }), "request-signature");
-    check("revoked before the request", |w| { let revoke = w.at("revoke-old"); let event = w.events.remove(revoke); let at = w.at("by-old/received"); w.events.insert(at, event) }, "identity-revoked");
-    check("revoked before delivery", |w| { let revoke = w.at("revoke-old"); let event = w.events.remove(revoke); let at = w.at("by-old/intended-1"); w.events.insert(at, event) }, "identity-revoked");
+    check(
+        "an identity that nobody registered",
+        |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.identity = id("nobody")),
+        "identity-unknown",
+    );
+    check(
+        "another key",
+        |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.kid = kid("anna")),
+        "identity-unknown",
+    );
+    check(
+        "another registration",
+        |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.registered = int(1)),
+        "identity-unknown",
+    );
+    check(
+        "another algorithm",
+        |w| tweak!(w, "plain/verified", IdentityVerified, |s| s.alg = Alg::Es256),
+        "identity-unknown",
+    );
+    check(
+        "a caller that did not sign",
+        |w| {
+            tweak!(w, "plain/verified", IdentityVerified, |s| {
+                s.identity = id("carol");
+                s.kid = kid("carol");
+                s.registered = int(7)
+            })
+        },
+        "request-signature",
+    );
+    check(
+        "revoked before the request",
+        |w| {
+            let revoke = w.at("revoke-old");
+            let event = w.events.remove(revoke);
+            let at = w.at("by-old/received");
+            w.events.insert(at, event)
+        },
+        "identity-revoked",
+    );
+    check(
+        "revoked before delivery",
+        |w| {
+            let revoke = w.at("revoke-old");
+            let event = w.events.remove(revoke);
+            let at = w.at("by-old/intended-1");
+            w.events.insert(at, event)
+        },
+        "identity-revoked",
+    );
     check("expired", |w| w.wait("plain/received", END), "identity-expired");
     check("expired before delivery", |w| w.wait("plain/intended-1", END), "identity-expired");
-    check("another digest", |w| tweak!(w, "plain/received", RequestReceived, |s| s.digest = Hash::from_bytes([1; 32])), "request-claims");
-    check("another door", |w| tweak!(w, "plain/received", RequestReceived, |s| s.door = "http".into()), "request-claims");
-    check("under another name", |w| for event in &mut w.events { if event.label.starts_with("plain/") { event.trace.0 = Hash::from_bytes([4; 32]) } }, "trace-name");
-    check("another request's payload", |w| tweak!(w, "plain/received", RequestReceived, |s| s.request = Payload::new(Class::Request, Ask { name: "denied", ..PLAIN }.token()).commitment()), "request-claims");
+    check(
+        "another digest",
+        |w| tweak!(w, "plain/received", RequestReceived, |s| s.digest = Hash::from_bytes([1; 32])),
+        "request-claims",
+    );
+    check(
+        "another door",
+        |w| tweak!(w, "plain/received", RequestReceived, |s| s.door = "http".into()),
+        "request-claims",
+    );
+    check(
+        "under another name",
+        |w| {
+            for event in &mut w.events {
+                if event.label.starts_with("plain/") {
+                    event.trace.0 = Hash::from_bytes([4; 32])
+                }
+            }
+        },
+        "trace-name",
+    );
+    check(
+        "another request's payload",
+        |w| {
+            tweak!(w, "plain/received", RequestReceived, |s| s.request =
+                Payload::new(Class::Request, Ask { name: "denied", ..PLAIN }.token()).commitment())
+        },
+        "request-claims",
+    );
 }
 
 #[test]
 fn decisions() {
-    check("a policy of its own", |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.policy = Hash::from_bytes([1; 32])), "policy-not-in-force");
-    check("a catalog of its own", |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.catalog = Hash::from_bytes([1; 32])), "catalog-not-in-force");
-    check("yesterday's policy", |w| { w.wait("aborted/received", 90); tweak!(w, "aborted/decided", PolicyDecided, |s| s.policy = countersign_ledger::evidence::digest::sha256(b"permit (principal, action, resource);")) }, "policy-not-in-force");
-    check("permitted before there was a policy", |w| w.before("catalog-1", |w| w.permitted(Ask { name: "early", ..PLAIN })), "catalog-not-in-force");
-    check("obligations of their own", |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.obligations = Hash::from_bytes([1; 32])), "document-digest");
-    check("another rule than obliged", |w| { tweak!(w, "plain/decided", PolicyDecided, |s| s.columns[1].rule = "clear".into()); tweak!(w, "plain/masked-1", ChunkMasked, |s| { s.columns[1].rule = "clear".into(); s.columns[1].transform = "clear".into(); s.columns[1].changed = int(0) }) }, "document-digest");
-    check("another purpose", |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.purpose = Some("sale".into())), "request-answer");
-    check("another table", |w| { tweak!(w, "plain/decided", PolicyDecided, |s| s.table = Some("staff".into())); tweak!(w, "plain/queried-1", SourceQueried, |s| s.table = "staff".into()) }, "request-answer");
-    check("another format", |w| tweak!(w, "plain/intended-1", DeliveryIntended, |s| s.format = "jsonl".into()), "request-answer");
-    check("a store that nobody registered", |w| { tweak!(w, "plain/decided", PolicyDecided, |s| s.connection = Some("attic".into())); tweak!(w, "plain/queried-1", SourceQueried, |s| s.connection = "attic".into()) }, "connection-unknown");
-    check("groups on a plain permit", |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.approval = vec!["stewards".into()]), "decision-contradiction");
-    check("a status before the intent", |w| tweak!(w, "plain/committed-1", DeliveryCommitted, |s| s.status_offset = int(4)), "status-place");
-    check("a status elsewhere", |w| tweak!(w, "plain/committed-1", DeliveryCommitted, |s| s.status_partition = int(4)), "status-place");
+    check(
+        "a policy of its own",
+        |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.policy = Hash::from_bytes([1; 32])),
+        "policy-not-in-force",
+    );
+    check(
+        "a catalog of its own",
+        |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.catalog = Hash::from_bytes([1; 32])),
+        "catalog-not-in-force",
+    );
+    check(
+        "yesterday's policy",
+        |w| {
+            w.wait("aborted/received", 90);
+            tweak!(w, "aborted/decided", PolicyDecided, |s| s.policy =
+                countersign_ledger::evidence::digest::sha256(b"permit (principal, action, resource);"))
+        },
+        "policy-not-in-force",
+    );
+    check(
+        "permitted before there was a policy",
+        |w| w.before("catalog-1", |w| w.permitted(Ask { name: "early", ..PLAIN })),
+        "catalog-not-in-force",
+    );
+    check(
+        "obligations of their own",
+        |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.obligations = Hash::from_bytes([1; 32])),
+        "document-digest",
+    );
+    check(
+        "another rule than obliged",
+        |w| {
+            tweak!(w, "plain/decided", PolicyDecided, |s| s.columns[1].rule = "clear".into());
+            tweak!(w, "plain/masked-1", ChunkMasked, |s| {
+                s.columns[1].rule = "clear".into();
+                s.columns[1].transform = "clear".into();
+                s.columns[1].changed = int(0)
+            })
+        },
+        "document-digest",
+    );
+    check(
+        "another purpose",
+        |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.purpose = Some("sale".into())),
+        "request-answer",
+    );
+    check(
+        "another table",
+        |w| {
+            tweak!(w, "plain/decided", PolicyDecided, |s| s.table = Some("staff".into()));
+            tweak!(w, "plain/queried-1", SourceQueried, |s| s.table = "staff".into())
+        },
+        "request-answer",
+    );
+    check(
+        "another format",
+        |w| tweak!(w, "plain/intended-1", DeliveryIntended, |s| s.format = "jsonl".into()),
+        "request-answer",
+    );
+    check(
+        "a store that nobody registered",
+        |w| {
+            tweak!(w, "plain/decided", PolicyDecided, |s| s.connection = Some("attic".into()));
+            tweak!(w, "plain/queried-1", SourceQueried, |s| s.connection = "attic".into())
+        },
+        "connection-unknown",
+    );
+    check(
+        "groups on a plain permit",
+        |w| tweak!(w, "plain/decided", PolicyDecided, |s| s.approval = vec!["stewards".into()]),
+        "decision-contradiction",
+    );
+    check(
+        "a status before the intent",
+        |w| tweak!(w, "plain/committed-1", DeliveryCommitted, |s| s.status_offset = int(4)),
+        "status-place",
+    );
+    check(
+        "a status elsewhere",
+        |w| tweak!(w, "plain/committed-1", DeliveryCommitted, |s| s.status_partition = int(4)),
+        "status-place",
+    );
 }
 
 #[test]
@@ -223,40 +489,196 @@ fn approvals() {
         w.before(&next, |w| w.grant(grant, APPROVED, by, groups));
         w.events[at].trace = World::grant_trace(grant, grant.strip_prefix("grant-").unwrap());
     };
-    check("by the requester", |w| { tweak!(w, "agent", IdentityRegistered, |s| s.groups = vec!["stewards".into()]); by(w, "grant-anna", "agent", &["stewards"]) }, "approval-self");
+    check(
+        "by the requester",
+        |w| {
+            tweak!(w, "agent", IdentityRegistered, |s| s.groups = vec!["stewards".into()]);
+            by(w, "grant-anna", "agent", &["stewards"])
+        },
+        "approval-self",
+    );
     check("by the owner", |w| by(w, "grant-anna", "olga", &["stewards"]), "approval-self");
-    check("by the one it acts for", |w| { tweak!(w, "agent", IdentityRegistered, |s| s.on_behalf_of = Some(id("olga"))); by(w, "grant-anna", "olga", &["stewards"]) }, "approval-self");
+    check(
+        "by the one it acts for",
+        |w| {
+            tweak!(w, "agent", IdentityRegistered, |s| s.on_behalf_of = Some(id("olga")));
+            by(w, "grant-anna", "olga", &["stewards"])
+        },
+        "approval-self",
+    );
     check("by the wrong group", |w| by(w, "grant-anna", "carol", &["others"]), "approval-group");
     check("for a group it is not in", |w| by(w, "grant-anna", "carol", &["stewards"]), "approval-group");
     check("for no group", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.groups.clear()), "approval-group");
-    check("by a stranger", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.identity = id("nobody")), "identity-unknown");
+    check(
+        "by a stranger",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.identity = id("nobody")),
+        "identity-unknown",
+    );
     check("by somebody revoked", |w| w.before("grant-anna", |w| w.revoke("root", "anna")), "identity-revoked");
-    check("for another digest", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.digest = Hash::from_bytes([1; 32])), "approval-digest");
-    check("for other obligations", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.obligations = Hash::from_bytes([1; 32])), "approval-digest");
-    check("signed by somebody else", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| { s.identity = id("boris"); s.kid = kid("boris"); s.registered = int(6); s.groups = vec!["privacy".into()] }), "approval-signature");
-    check("a longer time than was signed", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.not_after = int(START + 9999)), "approval-claims");
-    check("another reason", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.reason = Payload::new(Class::Approval, "reason of grant-boris").commitment()), "approval-claims");
-    check("for a request that does not wait", |w| w.before("rejected-17", |w| w.grant("grant-late", PLAIN, "anna", &["stewards"])), "approval-not-waiting");
-    check("for a request that nobody made", |w| w.grant("grant-none", Ask { name: "never", ..WAITING }, "anna", &["stewards"]), "approval-not-waiting");
-    check("after the time to answer", |w| { w.grant("grant-late", WAITING, "anna", &["stewards"]); w.wait("grant-late", 2 * 86_400) }, "approval-time");
-    check("a denial after the time to answer", |w| { w.deny("deny-late", WAITING, "anna", &["stewards"]); w.wait("deny-late", 2 * 86_400) }, "approval-time");
-    check("signed in the future", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.signed_at = int(START + 3600)), "approval-time");
+    check(
+        "for another digest",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.digest = Hash::from_bytes([1; 32])),
+        "approval-digest",
+    );
+    check(
+        "for other obligations",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.obligations = Hash::from_bytes([1; 32])),
+        "approval-digest",
+    );
+    check(
+        "signed by somebody else",
+        |w| {
+            tweak!(w, "grant-anna", ApprovalGranted, |s| {
+                s.identity = id("boris");
+                s.kid = kid("boris");
+                s.registered = int(6);
+                s.groups = vec!["privacy".into()]
+            })
+        },
+        "approval-signature",
+    );
+    check(
+        "a longer time than was signed",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.not_after = int(START + 9999)),
+        "approval-claims",
+    );
+    check(
+        "another reason",
+        |w| {
+            tweak!(w, "grant-anna", ApprovalGranted, |s| s.reason =
+                Payload::new(Class::Approval, "reason of grant-boris").commitment())
+        },
+        "approval-claims",
+    );
+    check(
+        "for a request that does not wait",
+        |w| w.before("rejected-17", |w| w.grant("grant-late", PLAIN, "anna", &["stewards"])),
+        "approval-not-waiting",
+    );
+    check(
+        "for a request that nobody made",
+        |w| w.grant("grant-none", Ask { name: "never", ..WAITING }, "anna", &["stewards"]),
+        "approval-not-waiting",
+    );
+    check(
+        "after the time to answer",
+        |w| {
+            w.grant("grant-late", WAITING, "anna", &["stewards"]);
+            w.wait("grant-late", 2 * 86_400)
+        },
+        "approval-time",
+    );
+    check(
+        "a denial after the time to answer",
+        |w| {
+            w.deny("deny-late", WAITING, "anna", &["stewards"]);
+            w.wait("deny-late", 2 * 86_400)
+        },
+        "approval-time",
+    );
+    check(
+        "signed in the future",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.signed_at = int(START + 3600)),
+        "approval-time",
+    );
     check("used after its time", |w| w.wait("approved/use-grant-anna", 7300), "approval-time");
-    check("used before its time", |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.not_before = int(START + 3600)), "approval-time");
+    check(
+        "used before its time",
+        |w| tweak!(w, "grant-anna", ApprovalGranted, |s| s.not_before = int(START + 3600)),
+        "approval-time",
+    );
     check("delivered after its time", |w| w.wait("approved/intended-1", 7300), "approval-time");
-    check("taken back before use", |w| w.before("approved/use-grant-anna", |w| w.revoke_grant("grant-anna", APPROVED, "olga")), "approval-revoked");
-    check("taken back before delivery", |w| w.before("approved/intended-1", |w| w.revoke_grant("grant-anna", APPROVED, "olga")), "approval-revoked");
-    check("taken back by a stranger", |w| { w.remove("revoke-grant-olga"); w.before("taken-back/end", |w| w.revoke_grant("grant-olga", Ask { name: "taken-back", ..WAITING }, "boris")) }, "approval-revoker");
+    check(
+        "taken back before use",
+        |w| w.before("approved/use-grant-anna", |w| w.revoke_grant("grant-anna", APPROVED, "olga")),
+        "approval-revoked",
+    );
+    check(
+        "taken back before delivery",
+        |w| w.before("approved/intended-1", |w| w.revoke_grant("grant-anna", APPROVED, "olga")),
+        "approval-revoked",
+    );
+    check(
+        "taken back by a stranger",
+        |w| {
+            w.remove("revoke-grant-olga");
+            w.before("taken-back/end", |w| w.revoke_grant("grant-olga", Ask { name: "taken-back", ..WAITING }, "boris"))
+        },
+        "approval-revoker",
+    );
     check("not used", |w| w.remove("approved/use-grant-anna"), "approval-missing");
-    check("none used", |w| { w.remove("approved/use-grant-anna"); w.remove("approved/use-grant-boris") }, "story-order");
-    check("one used twice", |w| { let again = w.events[w.at("approved/use-grant-anna")].clone(); let at = w.at("approved/use-grant-boris"); w.events[at] = again }, "approval-missing");
-    check("at another entry", |w| tweak!(w, "approved/use-grant-anna", ApprovalUsed, |s| s.index = int(3)), "approval-unknown");
-    check("with another leaf", |w| tweak!(w, "approved/use-grant-anna", ApprovalUsed, |s| s.leaf = Hash::from_bytes([1; 32])), "approval-unknown");
-    check("of another request", |w| { w.grant("grant-anna2", WAITING, "anna", &["stewards"]); let used = World::grant_trace("grant-anna2", "anna2"); w.add("waiting/use", WAITING.trace(), move |c| { let found = c.earlier.iter().find(|(t, ..)| *t == World::grant_trace("grant-anna", "anna")).unwrap(); let _ = used; countersign_ledger::evidence::step::ApprovalUsed { approval: found.0, index: int(found.1), leaf: found.2 }.into() }) }, "approval-unknown");
-    check("permitted with other obligations", |w| tweak!(w, "approved/settled", PolicyDecided, |s| s.obligations = Hash::from_bytes([1; 32])), "approval-missing");
-    check("asked about other obligations", |w| tweak!(w, "approved/asked", ApprovalRequested, |s| s.obligations = Hash::from_bytes([1; 32])), "approval-missing");
-    check("asked of fewer groups", |w| tweak!(w, "approved/asked", ApprovalRequested, |s| { s.groups.remove(0); }), "approval-missing");
-    check("permitted without asking", |w| { w.remove("approved/asked"); w.decide("approved/again", APPROVED, Verdict::Permit) }, "story-order");
+    check(
+        "none used",
+        |w| {
+            w.remove("approved/use-grant-anna");
+            w.remove("approved/use-grant-boris")
+        },
+        "story-order",
+    );
+    check(
+        "one used twice",
+        |w| {
+            let again = w.events[w.at("approved/use-grant-anna")].clone();
+            let at = w.at("approved/use-grant-boris");
+            w.events[at] = again
+        },
+        "approval-missing",
+    );
+    check(
+        "at another entry",
+        |w| tweak!(w, "approved/use-grant-anna", ApprovalUsed, |s| s.index = int(3)),
+        "approval-unknown",
+    );
+    check(
+        "with another leaf",
+        |w| tweak!(w, "approved/use-grant-anna", ApprovalUsed, |s| s.leaf = Hash::from_bytes([1; 32])),
+        "approval-unknown",
+    );
+    check(
+        "of another request",
+        |w| {
+            w.grant("grant-anna2", WAITING, "anna", &["stewards"]);
+            let used = World::grant_trace("grant-anna2", "anna2");
+            w.add("waiting/use", WAITING.trace(), move |c| {
+                let found = c.earlier.iter().find(|(t, ..)| *t == World::grant_trace("grant-anna", "anna")).unwrap();
+                let _ = used;
+                countersign_ledger::evidence::step::ApprovalUsed {
+                    approval: found.0,
+                    index: int(found.1),
+                    leaf: found.2,
+                }
+                .into()
+            })
+        },
+        "approval-unknown",
+    );
+    check(
+        "permitted with other obligations",
+        |w| tweak!(w, "approved/settled", PolicyDecided, |s| s.obligations = Hash::from_bytes([1; 32])),
+        "approval-missing",
+    );
+    check(
+        "asked about other obligations",
+        |w| tweak!(w, "approved/asked", ApprovalRequested, |s| s.obligations = Hash::from_bytes([1; 32])),
+        "approval-missing",
+    );
+    check(
+        "asked of fewer groups",
+        |w| {
+            tweak!(w, "approved/asked", ApprovalRequested, |s| {
+                s.groups.remove(0);
+            })
+        },
+        "approval-missing",
+    );
+    check(
+        "permitted without asking",
+        |w| {
+            w.remove("approved/asked");
+            w.decide("approved/again", APPROVED, Verdict::Permit)
+        },
+        "story-order",
+    );
 }
 
 #[test]
@@ -272,11 +694,19 @@ fn forms() {
     word("f49/end", "\"src\":\"5eed", "\"src\":\"5eee", 1, "seq-gap");
     word("f49/end", "\"at\":17", "\"at\":16", 1, "time-backwards");
     word("f49/end", "\"step\":3", "\"step\":4", 1, "chain-step");
-    check_with("another prev", |_| {}, |label, bytes| if label == "f49/end" {
-        let text = String::from_utf8(bytes.clone()).unwrap();
-        let at = text.find("\"prev\":\"").unwrap() + 8;
-        bytes[at..at + 4].copy_from_slice(b"0000");
-    }, 1, "chain-prev");
+    check_with(
+        "another prev",
+        |_| {},
+        |label, bytes| {
+            if label == "f49/end" {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                let at = text.find("\"prev\":\"").unwrap() + 8;
+                bytes[at..at + 4].copy_from_slice(b"0000");
+            }
+        },
+        1,
+        "chain-prev",
+    );
 }
 
 #[test]
@@ -284,7 +714,13 @@ fn a_newer_entry_hides_no_fault_before_it_and_makes_none_after_it() {
     let newer = || replace("rejected-17", "\"v\":1", "\"v\":2");
     check_with("a fault before", |w| w.remove("plain/decided"), newer(), 1, "story-order");
     check_with("a fault after", |w| w.remove("failed/decided"), newer(), 3, "story-order");
-    check_with("a bad payload after", |w| tweak!(w, "policy-2", PolicyChanged, |s| s.document = s.signed.change), newer(), 1, "payload-class");
+    check_with(
+        "a bad payload after",
+        |w| tweak!(w, "policy-2", PolicyChanged, |s| s.document = s.signed.change),
+        newer(),
+        1,
+        "payload-class",
+    );
 }
 
 #[test]
@@ -330,8 +766,10 @@ fn a_key_that_a_ledger_introduces_does_not_vouch_for_itself() {
         let text: String = names.iter().map(|name| format!("{} {name}\n", kid(name))).collect();
         crate::world::put(&dir.path().with_extension("pins"), format!("# known keys\n{text}").as_bytes());
         let path = dir.path().with_extension("pins");
-        let answer =
-            log(dir.path(), &["--identities", path.to_str().unwrap(), "--require", "caller-signatures,approval-signatures"]);
+        let answer = log(
+            dir.path(),
+            &["--identities", path.to_str().unwrap(), "--require", "caller-signatures,approval-signatures"],
+        );
         std::fs::remove_file(path).unwrap();
         answer
     };

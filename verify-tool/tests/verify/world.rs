@@ -5,7 +5,9 @@
 use countersign_ledger::evidence::digest::sha256;
 use countersign_ledger::evidence::jws::{self, PublicKey};
 use countersign_ledger::evidence::step::*;
-use countersign_ledger::evidence::{Class, Commitment, Entry, Reason, Salt, Step, TraceId, chunk_commitment, part_digest};
+use countersign_ledger::evidence::{
+    Class, Commitment, Entry, Reason, Salt, Step, TraceId, chunk_commitment, part_digest,
+};
 use countersign_ledger::tlog::{
     Checkpoint, Frontier, Hash, SignedCheckpoint, SignerKey, TreeSize, bundles_for_size, encode_bundle, leaf_hash,
     tiles_for_size,
@@ -20,7 +22,8 @@ pub(crate) const ORIGIN: &str = "ledger.example/test";
 /// The ledger's first second.
 pub(crate) const START: u64 = 1_763_931_600;
 pub(crate) const END: u64 = START + 30 * 86_400;
-const POLICIES: [&str; 2] = ["permit (principal, action, resource);", "// second\npermit (principal, action, resource);"];
+const POLICIES: [&str; 2] =
+    ["permit (principal, action, resource);", "// second\npermit (principal, action, resource);"];
 const CATALOG: &str = "[classes]\n";
 
 /// A key of the service or of a principal.
@@ -139,7 +142,11 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(label: impl Into<String>, trace: TraceId, make: impl Fn(&mut Context<'_>) -> Step + 'static) -> Self {
+    pub(crate) fn new(
+        label: impl Into<String>,
+        trace: TraceId,
+        make: impl Fn(&mut Context<'_>) -> Step + 'static,
+    ) -> Self {
         Self { label: label.into(), trace, after: 1, make: Rc::new(make), tweak: None }
     }
 }
@@ -764,9 +771,10 @@ impl World {
 
 /// Requests that are refused, to make the log longer than a tile.
 const FILLERS: [&str; 50] = [
-    "f00", "f01", "f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13", "f14", "f15", "f16",
-    "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24", "f25", "f26", "f27", "f28", "f29", "f30", "f31", "f32", "f33",
-    "f34", "f35", "f36", "f37", "f38", "f39", "f40", "f41", "f42", "f43", "f44", "f45", "f46", "f47", "f48", "f49",
+    "f00", "f01", "f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13", "f14", "f15",
+    "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24", "f25", "f26", "f27", "f28", "f29", "f30", "f31",
+    "f32", "f33", "f34", "f35", "f36", "f37", "f38", "f39", "f40", "f41", "f42", "f43", "f44", "f45", "f46", "f47",
+    "f48", "f49",
 ];
 
 pub(crate) fn put(path: &Path, bytes: &[u8]) {

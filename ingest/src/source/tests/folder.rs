@@ -237,6 +237,23 @@ async fn types_of_parquet() {
 }
 
 #[tokio::test]
+async fn every_zone_is_read_as_points_in_time() {
+    // Written by pyarrow: the instants 0 and 1 as `ts` in µs of the zone `+00:00`, as `t2` in ns of `Europe/Berlin`.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("zones.parquet"), include_bytes!("zones.parquet")).unwrap();
+    let source = open(folder.path());
+    let schema = open_schema(&source, "zones").await;
+    let mut plan = plan(&schema, &["ts", "t2"]);
+    plan.predicate = Some(predicate("ts > '1970-01-01 02:00:00+02:00' and t2 < '1970-01-01 00:00:01Z'", &schema));
+    let frame = fetch(&source, "zones", &plan).await.unwrap();
+    let utc = TimeZone::UTC;
+    let cell = |us| AnyValue::Datetime(us, TimeUnit::Microseconds, Some(&utc));
+    assert_eq!(frame.height(), 1);
+    assert!(frame.column("ts").unwrap().get(0).unwrap() == cell(1));
+    assert!(frame.column("t2").unwrap().get(0).unwrap() == cell(0));
+}
+
+#[tokio::test]
 async fn a_file_that_lies_about_being_sorted_keeps_no_row_that_the_filter_excludes() {
     // Written by pyarrow: ids 9 1 8 2 7 3 6 4 5 under the claim that they ascend.
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //! is not an older copy of itself is ever overwritten.
 
 use super::*;
+use crate::store::shared::{Point, lock};
 use crate::tlog::{
     BundlePath, TileHashes, TileId, TilePath, TileReader, bundles_for_size, decode_bundle, root, tiles_for_size,
 };
@@ -19,7 +20,8 @@ impl TileReader for Folder<'_> {
 }
 
 fn files(dir: &Path) -> usize {
-    fs::read_dir(dir).map_or(0, |list| list.map(|f| f.unwrap().path()).map(|p| if p.is_dir() { files(&p) } else { 1 }).sum())
+    fs::read_dir(dir)
+        .map_or(0, |list| list.map(|f| f.unwrap().path()).map(|p| if p.is_dir() { files(&p) } else { 1 }).sum())
 }
 
 /// Checks an export by nothing but its files and the key; gives its size.
@@ -101,6 +103,13 @@ fn payloads_leave_by_class_and_only_with_what_committed_to_them() {
     ledger.close();
     let ledger = place.open();
     // Not published yet: neither the entry nor its payload is in the export.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    *lock(&ledger.shared().fault) = Some(Box::new(move |point, _| {
+        if point == Point::BeforePublish {
+            let _ = gone.recv();
+        }
+        Ok(())
+    }));
     let late = received(9);
     ledger.append(late.clone()).unwrap();
     let with = |classes: &[Class]| {
@@ -121,6 +130,7 @@ fn payloads_leave_by_class_and_only_with_what_committed_to_them() {
         let salt = *Hash::from_hex(&salt).unwrap().as_bytes();
         assert_eq!(Commitment::to(Class::from_name(&class).unwrap(), &salt, text.as_bytes()), payload.commitment());
     }
+    drop(go);
     // Nothing readable, no salt, in the store's own files.
     ledger.close();
     for file in fs::read_dir(place.path("db")).unwrap() {
@@ -162,7 +172,8 @@ fn nothing_else_is_overwritten() {
     refused(&place.path("theirs"), "it holds 2 entries, this ledger's last published checkpoint 1");
     fs::write(place.path("theirs/checkpoint"), "not a note").unwrap();
     refused(&place.path("theirs"), "is not one of this log");
-    refused(Path::new("/"), "");
+    let error = ledger.export(Path::new("/"), &[]).unwrap_err().to_string();
+    assert!(error.contains("it is not empty and holds no `checkpoint`"), "{error}");
 }
 
 #[test]

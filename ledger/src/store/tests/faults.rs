@@ -62,7 +62,10 @@ fn whatever_fails_the_answered_stays_and_the_rest_is_whole() {
             assert!(matches!(ledger.append(received(n)), Err(AppendError::Stopped(reason)) if reason == expect));
             // What is signed can still be read.
             for (n, appended) in &answered {
-                assert_eq!(ledger.entry(appended.last().index().get()).unwrap().as_ref(), Some(appended.last().entry()));
+                assert_eq!(
+                    ledger.entry(appended.last().index().get()).unwrap().as_ref(),
+                    Some(appended.last().entry())
+                );
                 assert_eq!(ledger.trace(&request_trace(*n)).unwrap().unwrap().head, appended.head());
             }
             drop(ledger);

@@ -27,7 +27,8 @@ fn child(dir: &Path, run: u64) {
                 for n in 0.. {
                     let n = run << 32 | thread << 28 | n;
                     let first = ledger.append(received(n)).unwrap();
-                    let last = ledger.append(Append::following(request_trace(n), first.head(), vec![verified()])).unwrap();
+                    let last =
+                        ledger.append(Append::following(request_trace(n), first.head(), vec![verified()])).unwrap();
                     for durable in [first.last(), last.last()] {
                         // One write a line, so that lines of several threads do not mix.
                         let line = format!("\nanswered {} {}\n", durable.index(), durable.leaf());
@@ -61,10 +62,10 @@ fn what_was_answered_survives_kill_9() {
         let mut take = |line: String| {
             let mut words = line.split(' ');
             // The last line may be cut short, and then says nothing.
-            if let (Some("answered"), Some(index), Some(leaf)) = (words.next(), words.next(), words.next()) {
-                if let (Ok(index), Ok(leaf)) = (index.parse::<u64>(), Hash::from_hex(leaf)) {
-                    assert!(answered.insert(index, leaf).is_none(), "index {index} was given twice");
-                }
+            if let (Some("answered"), Some(index), Some(leaf)) = (words.next(), words.next(), words.next())
+                && let (Ok(index), Ok(leaf)) = (index.parse::<u64>(), Hash::from_hex(leaf))
+            {
+                assert!(answered.insert(index, leaf).is_none(), "index {index} was given twice");
             }
         };
         // Under load, then a little later each time.

@@ -12,7 +12,8 @@ use crate::{
     evidence::{
         Class, Commitment, Entry, Int, Reason, Step, TraceId, TraceState,
         step::{
-            Alg, Attest, ConnectionChanged, IdentityVerified, LogCreated, RequestDenied, RequestReceived, RequestRejected, Signed,
+            Alg, Attest, ConnectionChanged, IdentityVerified, LogCreated, RequestDenied, RequestReceived,
+            RequestRejected, Signed,
         },
     },
     tlog::{Frontier, Hash, SignedCheckpoint, SignerKey, leaf_hash},
@@ -154,12 +155,11 @@ fn verify(ledger: &Ledger) -> Vec<Entry> {
     let mut stored = HashMap::new();
     ledger.traces(|id, head| assert!(stored.insert(id, head).is_none())).unwrap();
     assert_eq!(stored, traces);
-    for (index, entry) in entries.iter().enumerate() {
-        if index as u64 >= ledger.checkpoint().checkpoint().size.get() {
-            break;
-        }
-        let receipt = ledger.receipt_at(index as u64, None).unwrap();
-        assert_eq!(receipt.verify(ORIGIN, &[ledger.verifier()]).unwrap(), *ledger.checkpoint().checkpoint());
+    let published = ledger.checkpoint().checkpoint().size.get();
+    for (index, entry) in (0..published).zip(&entries) {
+        let receipt = ledger.receipt_at(index, None).unwrap();
+        let checkpoint = receipt.verify(ORIGIN, &[ledger.verifier()]).unwrap();
+        assert_eq!(roots.get(&checkpoint.size.get()), Some(&checkpoint.root));
         assert_eq!(receipt.entry, *entry);
     }
     for item in ledger.shared().db.all(db::Family::Checkpoint).unwrap() {
