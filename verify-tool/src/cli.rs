@@ -9,7 +9,7 @@ use crate::story::Claim;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use countersign_ledger::evidence::Salt;
-use countersign_ledger::tlog::{Hash, VerifierKey};
+use countersign_ledger::tlog::{Hash, KeyError, VerifierKey};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -216,6 +216,8 @@ fn key(text: &str) -> anyhow::Result<VerifierKey> {
             let text = std::str::from_utf8(&bytes).with_context(|| format!("`{}`", path.display()))?;
             text.trim_end().parse().with_context(|| format!("`{}`", path.display()))
         }
+        // A private key that was given by mistake is not to be repeated.
+        Err(error @ KeyError::Private) => Err(error.into()),
         Err(error) => Err(error).with_context(|| format!("`{text}` is no file, and as a key")),
     }
 }

@@ -33,36 +33,40 @@ impl<'a> Payloads<'a> {
     }
 
     /// The payload of a commitment to bytes of that class: `None` where it did not come with the export.
-    pub fn get(&mut self, class: Class, commitment: Commitment) -> Result<Option<Held>, Finding> {
+    pub fn get(&mut self, class: Class, commitment: Commitment) -> Result<Option<Held>, Box<Finding>> {
         let Some(seen) = self.known.get_mut(&commitment.0) else { return Ok(None) };
         *seen = true;
         let (found, bytes) = self.read(commitment)?;
         if found != class {
             let place = Place::file(path(commitment));
-            return Err(Finding::new(Code::PayloadClass, place, found.as_str(), class.as_str()));
+            return Err(Box::new(Finding::new(Code::PayloadClass, place, found.as_str(), class.as_str())));
         }
         Ok(Some(Held { commitment, bytes }))
     }
 
-    fn read(&self, commitment: Commitment) -> Result<(Class, Vec<u8>), Finding> {
+    fn read(&self, commitment: Commitment) -> Result<(Class, Vec<u8>), Box<Finding>> {
         let path = path(commitment);
         let bytes = match self.export.read(&path, PAYLOAD_BYTES_MAX) {
             Fetched::Bytes(bytes) => bytes,
-            Fetched::Missing => return Err(Finding::new(Code::Unreadable, Place::file(path), "gone", "a file")),
-            Fetched::Failed(why) => return Err(Finding::new(Code::Unreadable, Place::file(path), why, "a file")),
+            Fetched::Missing => {
+                return Err(Box::new(Finding::new(Code::Unreadable, Place::file(path), "gone", "a file")));
+            }
+            Fetched::Failed(why) => {
+                return Err(Box::new(Finding::new(Code::Unreadable, Place::file(path), why, "a file")));
+            }
         };
         if bytes.len() as u64 > PAYLOAD_BYTES_MAX {
             let (found, expected) = ("more bytes", format!("at most {PAYLOAD_BYTES_MAX} bytes"));
-            return Err(Finding::new(Code::Unreadable, Place::file(path), found, expected));
+            return Err(Box::new(Finding::new(Code::Unreadable, Place::file(path), found, expected)));
         }
         let Some((class, salt, payload)) = parse(&bytes) else {
             let expected = "a class, a salt of 64 hex digits, and bytes";
-            return Err(Finding::new(Code::PayloadForm, Place::file(path), "another form", expected));
+            return Err(Box::new(Finding::new(Code::PayloadForm, Place::file(path), "another form", expected)));
         };
         let computed = Commitment::to(class, salt.as_bytes(), payload);
         if computed != commitment {
             let (found, expected) = (computed.to_string(), commitment.to_string());
-            return Err(Finding::new(Code::PayloadMismatch, Place::file(path), found, expected));
+            return Err(Box::new(Finding::new(Code::PayloadMismatch, Place::file(path), found, expected)));
         }
         Ok((class, payload.to_vec()))
     }
@@ -74,7 +78,7 @@ impl<'a> Payloads<'a> {
         for hash in strangers {
             // One that is not even what its name says is worse than one that nobody asked for.
             match self.read(Commitment(hash)) {
-                Err(finding) => findings.add(finding),
+                Err(finding) => findings.add(*finding),
                 Ok(_) => findings.add(Finding::new(
                     Code::UnexpectedFile,
                     Place::file(path(Commitment(hash))),

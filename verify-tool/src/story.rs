@@ -237,9 +237,10 @@ impl Here<'_> {
     }
 }
 
-/// Whether `at` (microseconds) lies after the second `until` and `slack` more.
+/// Whether `at` (microseconds) lies at or after the second `until` and `slack` more. Without slack it is the sequencer's own
+/// rule for what it was given as a deadline.
 fn is_past(at: u64, until: u64, slack: u64) -> bool {
-    at >= until.saturating_add(slack).saturating_add(1).saturating_mul(1_000_000)
+    at >= until.saturating_add(slack).saturating_mul(1_000_000)
 }
 
 /// Whether `at` (microseconds) lies before the second `from`, less `slack`.
@@ -350,7 +351,7 @@ impl<'a> Judge<'a> {
                     finding.place.entry = Some(index);
                     finding.place.kind = Some(entry.body.kind().into());
                     finding.place.trace = Some(entry.trace);
-                    self.findings.add(finding);
+                    self.findings.add(*finding);
                 }
             }
         }

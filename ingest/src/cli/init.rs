@@ -76,6 +76,9 @@ impl Init {
         std::fs::write(&config, self.service_config())?;
         std::fs::write(dir.join(format!("{}.toml", self.admin)), self.client_config(&self.admin))?;
         let config = Config::load(&config)?;
+        if let Some(folder) = config.ledger.head.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        }
         let now = now();
         let record = identity_record(&self.origin, &self.admin, Kind::Human, &admin, now + ADMIN_KEY_SECONDS)?;
         let first = first_admin(&self.origin, &record, now)?;

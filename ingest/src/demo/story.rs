@@ -151,17 +151,19 @@ fn needs_approval(scene: &Scene<'_>, bot: &Client) -> anyhow::Result<()> {
 
 fn malformed(scene: &Scene<'_>, report: &Client) -> anyhow::Result<()> {
     title(4, "somebody publishes a record that is no request: an unsigned token");
-    let before = scene.service.core.ledger.size().get();
+    let ledger = &scene.service.core.ledger;
+    let mut at = ledger.size().get();
     report.publish(broker::REQUESTS, b"eyJhbGciOiJub25lIn0.e30.", &[])?;
     let deadline = std::time::Instant::now() + PATIENCE;
-    while scene.service.core.ledger.size().get() <= before {
-        if std::time::Instant::now() > deadline {
-            bail!("the rejection has left no entry");
+    let entry = loop {
+        match ledger.entry(at)? {
+            Some(entry) if entry.body.kind() == "request.rejected" => break entry,
+            Some(_) => at += 1,
+            None if std::time::Instant::now() > deadline => bail!("the rejection has left no entry"),
+            None => std::thread::sleep(Duration::from_millis(20)),
         }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let entry = scene.service.core.ledger.entry(before)?.context("the entry is missing")?;
-    println!("   outcome  rejected, entry {before}: {}", String::from_utf8_lossy(&entry.encode()?));
+    };
+    println!("   outcome  rejected, entry {at}: {}", String::from_utf8_lossy(&entry.encode()?));
     Ok(())
 }
 

@@ -22,7 +22,11 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
     IteratorMode, Options, WriteBatch, WriteOptions,
 };
-use std::{ops::Range, path::Path};
+use std::{
+    fs::{File, TryLockError},
+    ops::Range,
+    path::Path,
+};
 
 /// A column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +105,13 @@ pub(super) const FORMAT: &[u8] = b"1";
 
 type Read<T> = Result<T, StoreError>;
 type KeyValue = (Box<[u8]>, Box<[u8]>);
+type IndexAndEntry = (u64, Box<[u8]>);
 
 /// The database.
 pub(super) struct Db {
     db: DB,
+    // Held as long as the database is open for writing; dropped after it.
+    _lock: Option<File>,
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
@@ -118,6 +125,17 @@ fn base_options() -> Options {
     options
 }
 
+/// Makes sure that nobody else has the database open. RocksDB has a lock of its own, and takes it only after it has renamed and
+/// removed its log files, those of the other process.
+fn lock_folder(path: &Path) -> Result<File, StoreError> {
+    let folder = File::open(path).map_err(StoreError::io("open", path))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
+    }
+}
+
 impl Db {
     /// Opens the database in `path`, or creates it there (`create`).
     pub(super) fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
@@ -126,6 +144,7 @@ impl Db {
             (false, false) => return Err(StoreError::Missing(path.to_owned())),
             _ => (),
         }
+        let lock = Some(lock_folder(path)?);
         let mut options = base_options();
         options.create_if_missing(create);
         options.create_missing_column_families(create);
@@ -138,7 +157,7 @@ impl Db {
         let cache = Cache::new_lru_cache(64 << 20);
         let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), f.options(&cache)));
         match DB::open_cf_descriptors(&options, path, families) {
-            Ok(db) => Ok(Self { db }),
+            Ok(db) => Ok(Self { db, _lock: lock }),
             // RocksDB has no error kind of its own for this.
             Err(e) if e.as_ref().contains("/LOCK") => Err(StoreError::Locked(path.to_owned())),
             Err(e) => Err(failed("open the database")(e)),
@@ -154,7 +173,7 @@ impl Db {
         let cache = Cache::new_lru_cache(64 << 20);
         let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), f.options(&cache)));
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false);
-        Ok(Self { db: db.map_err(failed("open the database for reading"))? })
+        Ok(Self { db: db.map_err(failed("open the database for reading"))?, _lock: None })
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
@@ -187,10 +206,7 @@ impl Db {
     }
 
     /// The entries of a range in order, each with its index. A missing one is an error.
-    pub(super) fn entries(
-        &self,
-        range: Range<u64>,
-    ) -> Result<impl Iterator<Item = Read<(u64, Box<[u8]>)>>, StoreError> {
+    pub(super) fn entries(&self, range: Range<u64>) -> Result<impl Iterator<Item = Read<IndexAndEntry>>, StoreError> {
         let start = range.start.to_be_bytes();
         let mut stored =
             self.db.iterator_cf(self.family(Family::Entry)?, IteratorMode::From(&start, Direction::Forward));

@@ -1,17 +1,7 @@
 //! The ledger as a folder of files that stands on its own: what a static web server would serve, what `countersign-verify` reads,
 //! and what other people's tools for C2SP tlog-tiles read as well.
 //!
-//! ```text
-//! checkpoint                      the last published checkpoint, a signed note
-//! tile/<L>/<N>[.p/<W>]            tiles of hashes
-//! tile/entries/<N>[.p/<W>]        bundles of entries
-//! checkpoints/<size>              every checkpoint that was ever published, up to this one
-//! payload/<commitment, 64 hex>    a payload: its class, a line feed, its salt (64 hex), a line feed, its bytes
-//! ```
-//!
-//! A payload is there where its class was asked for, the vault still has it, and the append that committed to it stands under
-//! the checkpoint. The folder appears with its last file: it is written under another name, then renamed. An earlier export of
-//! the same log is replaced, anything else is left alone.
+//! What it holds, [`Ledger::export`] describes. It is written under another name, then renamed.
 
 use super::{
     db::{Family, number},

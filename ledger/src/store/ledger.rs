@@ -111,48 +111,15 @@ impl Ledger {
         if options.head.exists() {
             return Err(StoreError::Exists(options.head.clone()));
         }
-        let vault = Vault::new(FileKeyring::open_or_create(&options.keyring)?);
-        let day = today();
-        let first: Vec<Prepared> = first
-            .into_iter()
-            .enumerate()
-            .map(|(at, append)| {
-                Prepared::new(append, &vault, day)
-                    .map_err(|cause| StoreError::FirstAppend { at, cause: Box::new(cause) })
-            })
-            .collect::<Result<_, _>>()?;
-        files::create_folder(&options.dir)?;
-        let db = Db::open(&options.dir, true)?;
-        let instance = write_beginning(&db, options)?;
-        let head = HeadFile::create(&options.head)?;
-
-        let signer = options.copy_signer()?;
-        let nothing = Checkpoint::new(signer.name(), TreeSize::new(0), EMPTY_ROOT);
-        let signed = SignedCheckpoint::sign(nothing, &[&signer])?;
-        let report = OpeningReport { head_size: Some(0), epoch: 1, ..OpeningReport::default() };
-        let ready = Ready {
-            head,
-            signed: signed.clone(),
-            frontier: Frontier::new(),
-            at: Int::ZERO,
-            instance,
-            open: HashMap::new(),
-            open_list_at: 0,
-        };
-        let (shared, mut sequencer) = assemble(options, db, vault, report, signed, ready)?;
-        match commit_first(&shared, &mut sequencer, first) {
-            Ok(()) => {
-                sequencer.publish()?;
-                Self::start(options, shared, sequencer)
-            }
-            Err(e) => {
-                // Nothing was written: leave nothing behind, so that it can be tried again.
-                drop((sequencer, shared));
-                let _ = fs::remove_file(&options.head);
-                let _ = fs::remove_dir_all(&options.dir);
-                Err(e)
-            }
-        }
+        let begun = begin(options, first).inspect_err(|_| {
+            // Nothing was committed: leave nothing behind, so that it can be tried again.
+            let _ = fs::remove_file(&options.head);
+            let _ = fs::remove_dir_all(&options.dir);
+        });
+        let (shared, mut sequencer, mut group) = begun?;
+        sequencer.commit(&mut group)?;
+        sequencer.publish()?;
+        Self::start(options, shared, sequencer)
     }
 
     /// Opens a ledger, verifying it (see [`opening`](Self::opening)). Where store and `HEAD` contradict each other the ledger is
@@ -203,9 +170,9 @@ impl Ledger {
             if published.checkpoint().size >= size {
                 return Ok(published);
             }
-            if Instant::now() > deadline {
-                let reason = self.shared.ended().unwrap_or_else(|| "the sequencer does not answer".into());
-                return Err(StoreError::Damaged(format!("no checkpoint is published any more: {reason}")));
+            let late = || (Instant::now() > deadline).then(|| "no checkpoint was published in 10 s".to_owned());
+            if let Some(reason) = self.shared.ended().or_else(late) {
+                return Err(StoreError::Stopped(reason));
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -458,8 +425,19 @@ impl Ledger {
         Ok(Receipt::new(entry, salt, proof)?)
     }
 
-    /// Writes the ledger as of the last published checkpoint to a static folder, with the payloads of these classes. See
-    /// [`ExportSummary`] for what is in it.
+    /// Writes the ledger as of the last published checkpoint to a static folder, with the payloads of these classes:
+    ///
+    /// ```text
+    /// checkpoint                      the checkpoint, a signed note
+    /// tile/<L>/<N>[.p/<W>]            tiles of hashes
+    /// tile/entries/<N>[.p/<W>]        bundles of entries
+    /// checkpoints/<size>              every checkpoint that was ever published, up to this one
+    /// payload/<commitment, 64 hex>    a payload: its class, a line feed, its salt (64 hex), a line feed, its bytes
+    /// ```
+    ///
+    /// A payload is there where its class was asked for, the vault can still open it, and the append that committed to it stands
+    /// under the checkpoint. The folder appears when it is complete. An earlier export of the same log is replaced; anything
+    /// else that is there is an error and left alone.
     pub fn export(&self, dir: &Path, classes: &[Class]) -> Result<ExportSummary, StoreError> {
         export::export(self, dir, classes)
     }
@@ -578,14 +556,38 @@ fn assemble(
     Ok((shared, sequencer))
 }
 
-/// Commits the first appends of a new ledger as one group, or nothing of them.
-fn commit_first(shared: &Arc<Shared>, sequencer: &mut Sequencer, first: Vec<Prepared>) -> Result<(), StoreError> {
+/// Makes all that a new ledger needs, up to the commit of its first group.
+fn begin(options: &Options, first: Vec<Append>) -> Result<(Arc<Shared>, Sequencer, Group), StoreError> {
+    let vault = Vault::new(FileKeyring::open_or_create(&options.keyring)?);
+    files::create_folder(&options.dir)?;
+    if let Some(parent) = options.head.parent() {
+        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+    }
+    let head = HeadFile::create(&options.head)?;
+    let db = Db::open(&options.dir, true)?;
+    let instance = write_beginning(&db, options)?;
+    // A checkpoint of nothing, signed to have one and seen by nobody.
+    let nothing = Checkpoint::new(options.signer.name(), TreeSize::new(0), EMPTY_ROOT);
+    let signed = SignedCheckpoint::sign(nothing, &[&options.signer])?;
+    let report = OpeningReport { head_size: Some(0), epoch: 1, ..OpeningReport::default() };
+    let ready = Ready {
+        head,
+        signed: signed.clone(),
+        frontier: Frontier::new(),
+        at: Int::ZERO,
+        instance,
+        open: HashMap::new(),
+        open_list_at: 0,
+    };
+    let (shared, mut sequencer) = assemble(options, db, vault, report, signed, ready)?;
     let mut group = Group::default();
-    for prepared in first {
-        sequencer.admit(prepared, Reply::new(Arc::clone(shared), Box::new(drop)), &mut group)?;
+    for (at, append) in first.into_iter().enumerate() {
+        let refused = |cause| StoreError::FirstAppend { at, cause: Box::new(cause) };
+        let prepared = Prepared::new(append, &shared.vault, today()).map_err(refused)?;
+        sequencer.admit(prepared, Reply::new(Arc::clone(&shared), Box::new(drop)), &mut group)?;
     }
     match group.refused() {
         Some((at, cause)) => Err(StoreError::FirstAppend { at, cause: Box::new(cause) }),
-        None => sequencer.commit(&mut group),
+        None => Ok((shared, sequencer, group)),
     }
 }

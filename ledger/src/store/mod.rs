@@ -4,18 +4,18 @@
 //!
 //! How an append becomes evidence, in the order in which it happens:
 //!
-//! 1. The caller's thread seals payloads, encodes steps and computes the append's digest ([`append`]).
+//! 1. The caller's thread seals payloads, encodes steps and computes the append's digest (`append.rs`).
 //! 2. The sequencer takes whatever waits, up to a bound, as one group and judges each append: known already, head and guards
-//!    unmoved, rules kept ([`sequencer`]).
-//! 3. One synced `WriteBatch` holds the group: entries, tiles, traces, digests, payloads, size, root, frontier ([`db`]).
+//!    unmoved, rules kept (`sequencer.rs`).
+//! 3. One synced `WriteBatch` holds the group: entries, tiles, traces, digests, payloads, size, root, frontier (`db.rs`).
 //! 4. The group is read back, its leaves hashed again and the root recomputed from the stored tiles, for the new size and the
-//!    last signed one ([`readback`]).
-//! 5. The checkpoint is signed, and written to `HEAD` and synced ([`head`]).
+//!    last signed one (`readback.rs`).
+//! 5. The checkpoint is signed, and written to `HEAD` and synced (`head.rs`).
 //! 6. The callers are answered.
 //!
 //! **Invariant: the store is never behind `HEAD`, and ahead of it by one group at most.** What was answered stands in a store
 //! that was synced before `HEAD` named it; so a store that holds less than `HEAD` says has lost something, and is opened
-//! read-only ([`opening`]).
+//! read-only (`opening.rs`).
 //!
 //! **Invariant: what readers get is signed.** Tiles, entries and trace heads of a group are shown once its checkpoint is in
 //! `HEAD`, not before.

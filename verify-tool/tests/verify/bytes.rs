@@ -31,7 +31,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// How many faults a run tries.
 fn faults() -> usize {
-    std::env::var("COUNTERSIGN_VERIFY_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+    std::env::var("COUNTERSIGN_VERIFY_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
 }
 
 #[test]

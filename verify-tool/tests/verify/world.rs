@@ -41,7 +41,7 @@ pub(crate) fn kid(name: &str) -> String {
 
 /// The pseudonym of a name.
 pub(crate) fn id(name: &str) -> String {
-    format!("id-{}", &sha256(name.as_bytes()).to_string()[..16])
+    format!("id-{:.16}", sha256(name.as_bytes()).to_string())
 }
 
 pub(crate) fn int(n: u64) -> Int {
@@ -807,7 +807,7 @@ pub(crate) fn write_tree(dir: &Path, entries: &[Vec<u8>], publish_every: u64) {
             }
         });
         let size = frontier.size().get();
-        if size % publish_every == 0 || size == entries.len() as u64 {
+        if size.is_multiple_of(publish_every) || size == entries.len() as u64 {
             put(&dir.join(format!("checkpoints/{size}")), &checkpoint(size, frontier.root()));
         }
     }

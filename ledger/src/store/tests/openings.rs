@@ -289,6 +289,7 @@ fn what_is_not_our_ledger_is_not_opened() {
 fn a_creation_that_never_finished_says_so() {
     let place = Place::new();
     crate::vault::FileKeyring::open_or_create(&place.path("keyring")).unwrap();
+    fs::create_dir(place.path("db")).unwrap();
     let db = Db::open(&place.path("db"), true).unwrap();
     put(&db, Family::Meta, Meta::FORMAT, b"1");
     put(&db, Family::Meta, Meta::KEY, signer().verifier().to_string().as_bytes());

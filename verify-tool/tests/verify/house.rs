@@ -1,0 +1,92 @@
+//! The tool as people get it: the binary, its words and exit codes, and what it is made of.
+
+use crate::world::{World, put};
+use std::process::{Command, Output};
+
+fn tool(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_countersign-verify")).args(args).output().unwrap()
+}
+
+fn check(args: &[&str], exit: i32, out: &[&str], err: &[&str]) {
+    let output = tool(args);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
+    for (words, text) in [(out, &stdout), (err, &stderr)] {
+        for word in words {
+            assert!(text.contains(word), "{args:?}: no `{word}` in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn words_and_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = World::full().write(&dir.path().join("export"));
+    let export = dir.path().join("export");
+    let (export, vkey) = (export.to_str().unwrap(), dir.path().join("ledger.vkey"));
+    put(&vkey, format!("{}\n", World::key()).as_bytes());
+    let vkey = vkey.to_str().unwrap();
+    let proven = [
+        "PROVEN: the 290 entries of ledger.example/test",
+        "size        290",
+        "2025-11-23T21:00:01.000000Z to 2025-11-23T21:04:50.000289Z",
+        "4 delivered, 52 denied, 1 rejected, 2 failed, 1 waiting, 1 open; 1 attempts aborted",
+        "436 proven, 134 attested (the service's word), 0 broken",
+    ];
+    check(&["log", export, "--key", vkey], 0, &proven, &[]);
+    check(&["log", export, "--key", vkey, "--tree-only"], 0, &["PROVEN", "not looked into"], &[]);
+    let bundle = dir.path().join("export/tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let at = bytes.windows(9).position(|w| w == b"forbidden").unwrap();
+    let broken = written.index["denied/end"];
+    bytes[at] ^= 1;
+    put(&bundle, &bytes);
+    let told = [
+        format!("BROKEN: entry {broken} (request.denied, trace "),
+        format!("[entry-altered] entry {broken} (request.denied"),
+        "expected: ".to_owned(),
+        "conclude: the tiles lead to the signed root and this entry does not".to_owned(),
+    ];
+    check(&["log", export, "--key", vkey], 1, &told.each_ref().map(String::as_str), &[]);
+    check(&["log", vkey, "--key", vkey], 2, &[], &["is not a folder"]);
+    check(&["log", export, "--key", "none"], 2, &[], &["`none` is no file"]);
+    check(&["log", export], 2, &[], &["--key"]);
+    check(
+        &["log", export, "--key", vkey, "--tree-only", "--require", "caller-signatures"],
+        2,
+        &[],
+        &["cannot be used"],
+    );
+    check(&["--help"], 0, &["log", "receipt", "chunk", "consistency"], &[]);
+    std::fs::remove_file(bundle).unwrap();
+    check(&["log", export, "--key", vkey], 3, &["NOT PROVABLE with what was given", "missing-file"], &[]);
+}
+
+#[test]
+fn a_secret_key_is_not_shown() {
+    let secret = crate::world::signer("x").secret_text();
+    let secret = std::str::from_utf8(secret.as_bytes()).unwrap();
+    let output = tool(&["receipt", "none", "--key", secret]);
+    let text = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8(text).unwrap().contains(secret));
+}
+
+#[test]
+fn no_c_code_and_no_service() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "countersign-verify", "-e", "normal,build", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"countersign-ledger"), "{tree}");
+    for name in names {
+        let stranger = name.ends_with("-sys")
+            || ["cc", "cmake", "bindgen", "rocksdb", "rdkafka", "polars", "tokio"].contains(&name);
+        assert!(!stranger, "`{name}` is among the dependencies");
+        assert!(!["countersign", "countersign-ingest", "countersign-masker"].contains(&name), "`{name}` is ours");
+    }
+}
