@@ -18,7 +18,7 @@ use polars_io::SerWriter;
 use polars_io::ipc::{IpcStreamWriter, IpcWriter};
 use polars_io::parquet::write::{ParquetCompression, ParquetWriter};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 const ROWS: usize = 48;
 
@@ -54,7 +54,7 @@ fn columns() -> Vec<(&'static str, ColumnType, Option<Rule>)> {
 
 /// A canary: a number that no other cell has, in a range that no length, offset or count comes near.
 fn number(column: usize, row: usize, nested: usize) -> i64 {
-    0x5EC2_0000 + (column * 4 + nested) as i64 * 0x100 + row as i64
+    0x5EC2_0000 + (column * 8 + nested) as i64 * 0x100 + row as i64
 }
 
 fn text(column: usize, row: usize, nested: usize) -> String {
@@ -65,17 +65,15 @@ fn short(column: usize, row: usize) -> String {
     format!("c{}", number(column, row, 0))
 }
 
-/// All canaries of a cell, as they could stand in bytes.
-fn needles(column: usize, row: usize) -> Vec<Vec<u8>> {
-    let mut needles = vec![];
-    for nested in 0..3 {
-        let number = number(column, row, nested);
-        needles.push(number.to_string().into_bytes()); // Part of every text canary, too.
-        needles.push((number as i32).to_le_bytes().to_vec()); // And of every wider integer, decimal, date and timestamp.
-        needles.push((number as i32).to_be_bytes().to_vec()); // Parquet's decimals.
-        needles.push(float(number).to_le_bytes().to_vec());
-    }
-    needles
+/// A canary as it could stand in bytes.
+fn needles(column: usize, row: usize, nested: usize) -> [Vec<u8>; 4] {
+    let number = number(column, row, nested);
+    [
+        number.to_string().into_bytes(),        // Part of every text canary, too.
+        (number as i32).to_le_bytes().to_vec(), // And of every wider integer, decimal, date and timestamp.
+        (number as i32).to_be_bytes().to_vec(), // Parquet's decimals.
+        float(number).to_le_bytes().to_vec(),
+    ]
 }
 
 fn float(number: i64) -> f64 {
@@ -91,8 +89,8 @@ fn bitmap(present: impl Iterator<Item = bool>) -> BooleanChunked {
     BooleanChunked::from_iter_values("".into(), present)
 }
 
-/// The column with every fourth cell made null and its value kept beneath.
-fn hide(column: Series) -> Series {
+/// The column with some cells made null and their values kept beneath.
+fn hide(column: Series, is_null: fn(usize) -> bool) -> Series {
     let (name, dtype) = (column.name().clone(), column.dtype().clone());
     let present = bitmap((0..column.len()).map(|row| !is_null(row)));
     let validity = present.downcast_iter().next().unwrap().values().clone();
@@ -133,7 +131,7 @@ fn source() -> DataFrame {
                 StringChunked::from_iter_values(name.into(), rows.map(|row| short(index, row))).into_series()
             }
             ColumnType::Text => texts(0),
-            ColumnType::Nested(kind) if kind == "struct" => person(name, index, rows.collect()),
+            ColumnType::Nested(kind) if kind == "struct" => person(name, index, rows.map(|row| (row, 0)).collect()),
             ColumnType::Nested(kind) if kind == "list" => {
                 let lists = rows.map(|row| {
                     let texts: Vec<_> = (0..row % 3).map(|nested| text(index, row, nested)).collect();
@@ -142,7 +140,8 @@ fn source() -> DataFrame {
                 lists.collect::<ListChunked>().with_name(name.into()).into_series()
             }
             ColumnType::Nested(_) => {
-                let lists = rows.map(|row| Some(person("", index, vec![row; row % 3])));
+                let lists =
+                    rows.map(|row| Some(person("", index, (0..row % 3).map(|element| (row, element)).collect())));
                 let lists = lists.collect::<Vec<_>>();
                 let empty = person("", index, vec![]);
                 let lists = lists.into_iter().map(|list| list.filter(|list| !list.is_empty()).or(Some(empty.clone())));
@@ -150,21 +149,34 @@ fn source() -> DataFrame {
             }
             other => panic!("{other}"),
         };
-        hide(series).with_name(name.into()).into_column()
+        hide(series, is_null).with_name(name.into()).into_column()
     });
     DataFrame::new(ROWS, frame_columns.collect()).unwrap()
 }
 
-/// A struct of two texts and a number, the second text null in every other row with its value beneath.
-fn person(name: &str, column: usize, rows: Vec<usize>) -> Series {
+/// A struct of two texts and a number, the second text of every other one null with its value beneath. Element `i` of a
+/// list has the canaries `3i` to `3i + 2`.
+fn person(name: &str, column: usize, elements: Vec<(usize, usize)>) -> Series {
     let texts = |field: &str, nested: usize| {
-        let texts: Vec<_> = rows.iter().map(|row| text(column, *row, nested)).collect();
+        let texts: Vec<_> = elements.iter().map(|(row, element)| text(column, *row, 3 * element + nested)).collect();
         StringChunked::from_slice(field.into(), &texts).into_series()
     };
-    let numbers = rows.iter().map(|row| number(column, *row, 2)).collect();
+    let numbers = elements.iter().map(|(row, element)| number(column, *row, 3 * element + 2)).collect();
     let numbers = Int64Chunked::from_vec("number".into(), numbers).into_series();
-    let fields = [texts("first", 0), hide(texts("second", 1)), numbers];
-    StructChunked::from_series(name.into(), rows.len(), fields.iter()).unwrap().into_series()
+    let fields = [texts("first", 0), hide(texts("second", 1), |index| index % 2 == 1), numbers];
+    StructChunked::from_series(name.into(), elements.len(), fields.iter()).unwrap().into_series()
+}
+
+/// Whether a canary of a row that leaves may leave with it, if its column is clear.
+fn shows(column: usize, row: usize, nested: usize) -> bool {
+    let elements = row % 3;
+    !is_null(row)
+        && match columns()[column].0 {
+            "tags" => nested < elements,
+            "profile" => nested < 3 && !(nested == 1 && row % 2 == 1),
+            "people" => nested < 3 * elements && nested != 4,
+            _ => nested == 0,
+        }
 }
 
 fn plan_and_obligations(shuffle: bool) -> (Plan, Obligations) {
@@ -236,17 +248,19 @@ fn json(value: &AnyValue<'_>, out: &mut String) {
     }
 }
 
-/// The canaries in `bytes`, by column and row.
-fn found(bytes: &[u8]) -> BTreeSet<(usize, usize)> {
-    let cells = (0..columns().len()).flat_map(|column| (0..ROWS).map(move |row| (column, row)));
-    let numbers: std::collections::HashMap<Vec<u8>, (usize, usize)> =
-        cells.flat_map(|cell| needles(cell.0, cell.1).into_iter().map(move |needle| (needle, cell))).collect();
-    let lengths: BTreeSet<usize> = numbers.keys().map(Vec::len).collect();
-    let mut found = BTreeSet::new();
-    for length in lengths {
-        found.extend(bytes.windows(length).filter_map(|window| numbers.get(window)));
-    }
-    found
+/// The canaries in `bytes`: column, row and which of the cell's.
+fn found(bytes: &[u8]) -> BTreeSet<(usize, usize, usize)> {
+    let rows = (0..columns().len()).flat_map(|column| (0..ROWS).map(move |row| (column, row)));
+    let canaries = rows.flat_map(|(column, row)| (0..6).map(move |nested| (column, row, nested)));
+    let canaries: HashMap<Vec<u8>, (usize, usize, usize)> = canaries
+        .flat_map(|canary| needles(canary.0, canary.1, canary.2).into_iter().map(move |needle| (needle, canary)))
+        .collect();
+    let lengths: BTreeSet<usize> = canaries.keys().map(Vec::len).collect();
+    lengths
+        .into_iter()
+        .flat_map(|length| bytes.windows(length).filter_map(|window| canaries.get(window)))
+        .copied()
+        .collect()
 }
 
 #[test]
@@ -269,20 +283,22 @@ fn check_parts(fetched: DataFrame, numbers: &[usize]) {
             let part = chunk.part(offset, len).unwrap();
             assert_eq!(part.frame().height(), len);
             let rows = &numbers[offset..offset + len];
-            // Every third list is empty.
-            let shows = |column: usize, row: usize| {
-                !is_null(row) && (row % 3 != 0 || !columns()[column].1.to_string().starts_with("list"))
-            };
             for (format, bytes) in encodings(part.frame()) {
                 let found = found(&bytes);
-                for (column, row) in &found {
-                    let entitled = clear.contains(column) && rows.contains(row) && shows(*column, *row);
-                    assert!(entitled, "{} of row {row} is in rows {offset}+{len} as {format}", columns()[*column].0);
+                let may_leave = |column: &usize, row: &usize, nested: usize| {
+                    clear.contains(column) && rows.contains(row) && shows(*column, *row, nested)
+                };
+                for (column, row, nested) in &found {
+                    let name = columns()[*column].0;
+                    let entitled = may_leave(column, row, *nested);
+                    assert!(entitled, "{name} of row {row} ({nested}) is in rows {offset}+{len} as {format}");
                 }
                 // The search finds what may be there.
                 for column in &clear {
-                    for row in rows.iter().filter(|row| shows(*column, **row)) {
-                        assert!(found.contains(&(*column, *row)), "{} of row {row} as {format}", columns()[*column].0);
+                    for (row, nested) in rows.iter().flat_map(|row| (0..6).map(move |nested| (row, nested))) {
+                        let name = columns()[*column].0;
+                        let missing = may_leave(column, row, nested) && !found.contains(&(*column, *row, nested));
+                        assert!(!missing, "{name} of row {row} ({nested}) is missing as {format}");
                     }
                 }
             }

@@ -63,14 +63,34 @@ impl Bench {
         match death {
             Death::AfterIntent => drop(recorded),
             Death::InTransaction => {
-                // Everything is sent, nothing is committed; the producer's end leaves the transaction open.
-                recorded.send_and_stop(&transactor).unwrap();
+                drop(recorded);
+                self.leave_open(trace, &topic);
             }
             _ => {
                 recorded.deliver(&transactor, None).unwrap();
             }
         }
         trace
+    }
+}
+
+impl Bench {
+    /// What a worker leaves that died between its last send and its commit: an open transaction with the status record in it,
+    /// which the broker ends only when its time is over.
+    fn leave_open(&self, trace: TraceId, topic: &str) {
+        use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+        let mut config = self.world.kafka.client();
+        config.set("transactional.id", format!("dead-{trace}")).set("transaction.timeout.ms", "8000");
+        let producer: FutureProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        let mut status = countersign::pipeline::status::Status::new(Some(trace), Word::Delivered);
+        (status.attempt, status.parts) = (Some(1), Some(1));
+        let value = serde_json::to_vec(&status).unwrap();
+        let record: FutureRecord<'_, [u8], _> = FutureRecord::to(topic).partition(0).payload(&value);
+        let sent = producer.send_result(record).unwrap_or_else(|(e, _)| panic!("{e}"));
+        producer.flush(PATIENCE).unwrap();
+        self.world.runtime.block_on(sent).unwrap().unwrap_or_else(|(e, _)| panic!("{e}"));
     }
 }
 

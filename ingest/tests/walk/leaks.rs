@@ -24,7 +24,7 @@ fn canaries(rows: impl Iterator<Item = i64>) -> Vec<Canary> {
         let name = format!("Canaryname{n} Leaktest");
         add(format!("name of row {n}"), name.get(1..).unwrap().as_bytes().to_vec());
         add(format!("mail of row {n}"), format!("canary.mail{n}@").into_bytes());
-        add(format!("tag of row {n}"), format!("tag{n}\u{7d}").into_bytes());
+        add(format!("tag of row {n}"), format!("tag{n}{}", '}').into_bytes());
         let code = 770_000_000 + i32::try_from(n).unwrap();
         add(format!("code of row {n} as text"), code.to_string().into_bytes());
         add(format!("code of row {n} as int32"), code.to_le_bytes().to_vec());

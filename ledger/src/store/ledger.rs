@@ -111,7 +111,14 @@ impl Ledger {
         if options.head.exists() {
             return Err(StoreError::Exists(options.head.clone()));
         }
-        let begun = begin(options, first).inspect_err(|_| {
+        let vault = Vault::new(FileKeyring::open_or_create(&options.keyring)?);
+        files::create_folder(&options.dir)?;
+        if let Some(parent) = options.head.parent() {
+            fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+        }
+        // Of two that create at once, one gets past this line.
+        let head = HeadFile::create(&options.head)?;
+        let begun = begin(options, vault, head, first).inspect_err(|_| {
             // Nothing was committed: leave nothing behind, so that it can be tried again.
             let _ = fs::remove_file(&options.head);
             let _ = fs::remove_dir_all(&options.dir);
@@ -556,14 +563,13 @@ fn assemble(
     Ok((shared, sequencer))
 }
 
-/// Makes all that a new ledger needs, up to the commit of its first group.
-fn begin(options: &Options, first: Vec<Append>) -> Result<(Arc<Shared>, Sequencer, Group), StoreError> {
-    let vault = Vault::new(FileKeyring::open_or_create(&options.keyring)?);
-    files::create_folder(&options.dir)?;
-    if let Some(parent) = options.head.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-    }
-    let head = HeadFile::create(&options.head)?;
+/// Makes the rest of what a new ledger needs, up to the commit of its first group.
+fn begin(
+    options: &Options,
+    vault: Vault,
+    head: HeadFile,
+    first: Vec<Append>,
+) -> Result<(Arc<Shared>, Sequencer, Group), StoreError> {
     let db = Db::open(&options.dir, true)?;
     let instance = write_beginning(&db, options)?;
     // A checkpoint of nothing, signed to have one and seen by nobody.

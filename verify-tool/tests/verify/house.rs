@@ -1,6 +1,8 @@
 //! The tool as people get it: the binary, its words and exit codes, and what it is made of.
 
 use crate::world::{World, put};
+use countersign_ledger::evidence::{Class, Reason, Step};
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 fn tool(args: &[&str]) -> Output {
@@ -89,4 +91,63 @@ fn no_c_code_and_no_service() {
         assert!(!stranger, "`{name}` is among the dependencies");
         assert!(!["countersign", "countersign-ingest", "countersign-masker"].contains(&name), "`{name}` is ours");
     }
+}
+
+/// Every name of a member in a JSON value.
+fn members(value: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                names.insert(name.clone());
+                members(value, names);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| members(item, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_documents_say_what_there_is() {
+    let formats = include_str!("../../../docs/formats.md");
+    let dir = tempfile::tempdir().unwrap();
+    let written = World::full().write(dir.path());
+    let mut told = BTreeSet::new();
+    for entry in &written.entries {
+        let entry: serde_json::Value = serde_json::from_slice(entry).unwrap();
+        let kind = entry["type"].as_str().unwrap();
+        told.insert(kind.to_owned());
+        // From the type's name to the next heading.
+        let from = formats.find(&format!("**`{kind}`**")).unwrap_or_else(|| panic!("no section on `{kind}`"));
+        let section = formats[from..].split("\n**`").find(|part| part.contains("| member |")).unwrap();
+        let section = if section.contains("`signed`") {
+            &format!("{section}`change` `by` `admin` `kid` `signature`")
+        } else {
+            section
+        };
+        let mut names = BTreeSet::new();
+        members(&entry["body"], &mut names);
+        for name in names {
+            assert!(section.contains(&format!("`{name}`")), "`{kind}`: nothing on `{name}` in\n{section}");
+        }
+    }
+    // The ledger of these tests has every type, so all were looked for.
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), {
+        let mut all: Vec<String> = Step::TYPES.iter().map(|kind| (*kind).to_owned()).collect();
+        all.sort();
+        all
+    });
+    for class in Class::ALL {
+        assert!(formats.contains(&format!("\n| `{class}` |")), "no class `{class}`");
+    }
+    for claim in countersign_verify::story::Claim::ALL {
+        assert!(formats.contains(&format!("`{}`", claim.as_str())), "no claim `{}`", claim.as_str());
+    }
+    let reasons = include_str!("../../../docs/reason-codes.md");
+    let lines: Vec<&str> = reasons.lines().filter(|line| line.starts_with("| `")).collect();
+    for reason in Reason::ALL {
+        let count = lines.iter().filter(|line| line.starts_with(&format!("| `{reason}` |"))).count();
+        assert_eq!(count, 1, "lines on `{reason}`");
+    }
+    assert_eq!(lines.len(), Reason::ALL.len());
 }
