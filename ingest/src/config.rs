@@ -129,7 +129,13 @@ pub struct ServiceConfig {
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        Self { workers: 2, max_record_bytes: 900_000, approval_seconds: 7 * 86_400, max_attempts: 5, transaction_seconds: 60 }
+        Self {
+            workers: 2,
+            max_record_bytes: 900_000,
+            approval_seconds: 7 * 86_400,
+            max_attempts: 5,
+            transaction_seconds: 60,
+        }
     }
 }
 
@@ -137,8 +143,10 @@ impl Config {
     /// Reads `path`; relative paths in it then start at its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_text("the configuration", path)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|e| ConfigError::Parse { path: path.to_path_buf(), reason: e.to_string().trim_end().to_string() })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
+            path: path.to_path_buf(),
+            reason: e.to_string().trim_end().to_string(),
+        })?;
         let base = path.parent().unwrap_or(Path::new(""));
         let ledger = &mut config.ledger;
         for file in [&mut ledger.dir, &mut ledger.head, &mut ledger.keyring, &mut ledger.key] {
@@ -226,8 +234,10 @@ impl ClientConfig {
     /// Reads `path`; relative paths in it then start at its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read_text("the client configuration", path)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|e| ConfigError::Parse { path: path.to_path_buf(), reason: e.to_string().trim_end().to_string() })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
+            path: path.to_path_buf(),
+            reason: e.to_string().trim_end().to_string(),
+        })?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.key = base.join(&config.key);
         if let Some(secrets) = config.kafka.as_mut().and_then(|k| k.secrets.as_mut()) {

@@ -65,7 +65,8 @@ pub fn write_secret(path: &Path, text: &[u8]) -> anyhow::Result<()> {
 /// The options under which the ledger of a configuration is opened.
 pub fn ledger_options(config: &Config) -> anyhow::Result<Options> {
     let text = read_secret(&config.ledger.key)?;
-    let signer: SignerKey = text.trim().parse().map_err(|e| anyhow::anyhow!("`{}`: {e}", config.ledger.key.display()))?;
+    let signer: SignerKey =
+        text.trim().parse().map_err(|e| anyhow::anyhow!("`{}`: {e}", config.ledger.key.display()))?;
     if signer.name() != config.origin {
         bail!("`{}` is the key of `{}`, the origin is `{}`", config.ledger.key.display(), signer.name(), config.origin);
     }

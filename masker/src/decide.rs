@@ -12,6 +12,8 @@
 //!
 //! **Obligations** come from all determining permits of all columns that are asked for, filtered by or ranged over: every
 //! group must approve, every row filter holds, the smallest limits count.
+//! A further `forbid` never shows more of a column; but one on `read_clear` takes away the obligations of the permits for
+//! `read_clear` together with the right they were attached to, so put what must hold in any case on the permits for `read` too.
 //!
 //! **Faults.** If any policy fails at evaluation for any of these columns, or a policy's row filter doesn't fit the table,
 //! the request is denied ([`DenyReason::PolicyError`]).

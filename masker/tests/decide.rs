@@ -401,7 +401,7 @@ fn at_most(less: &Option<Rule>, more: &Option<Rule>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// A new forbid never shows more of a column, nor of the request as a whole.
     #[test]

@@ -147,7 +147,9 @@ impl<'a> Office<'a> {
         let (signer, reason) = match self.verify(&registry, record, now) {
             Ok(answer) => {
                 // The very same answer once more, after a crash or by a second copy: it changes nothing.
-                if self.core.ledger.trace(&answer.trace)?.is_some() && answer.claims.decision != ApprovalDecision::Revoke {
+                if self.core.ledger.trace(&answer.trace)?.is_some()
+                    && answer.claims.decision != ApprovalDecision::Revoke
+                {
                     return self.settle(transactor, TraceId(answer.claims.request), now);
                 }
                 let result = match answer.claims.decision {
@@ -225,11 +227,8 @@ impl<'a> Office<'a> {
         let (identity, kid) = (approver.pseudonym.clone(), approver.kid.clone());
         let (digest, obligations) = (claims.digest, claims.obligations);
         let step: Step = if claims.decision == ApprovalDecision::Grant {
-            let (signed_at, not_before, not_after) = (
-                Int::saturating(claims.iat),
-                Int::saturating(claims.nbf),
-                Int::saturating(claims.exp),
-            );
+            let (signed_at, not_before, not_after) =
+                (Int::saturating(claims.iat), Int::saturating(claims.nbf), Int::saturating(claims.exp));
             ApprovalGranted {
                 request,
                 digest,
@@ -418,8 +417,7 @@ impl<'a> Office<'a> {
         let claims = claims_of(self.core, waiting.trace, received)?;
         let pseudonym = waiting.state.subject.as_deref().ok_or_else(|| fail("no identity"))?;
         let identity = registry.by_pseudonym(pseudonym).ok_or_else(|| fail("its identity is unknown"))?.clone();
-        let request =
-            Identified { identity: identity.clone(), claims, digest: received.digest, trace: waiting.trace };
+        let request = Identified { identity: identity.clone(), claims, digest: received.digest, trace: waiting.trace };
         Ok((request, identity))
     }
 

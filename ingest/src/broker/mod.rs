@@ -99,9 +99,9 @@ pub struct Incoming {
 impl Incoming {
     /// Takes what matters out of a message.
     pub fn from_message(message: &impl Message) -> Self {
-        let headers = message.headers().map(|headers| {
-            headers.iter().map(|h| (h.key.to_string(), h.value.unwrap_or_default().to_vec())).collect()
-        });
+        let headers = message
+            .headers()
+            .map(|headers| headers.iter().map(|h| (h.key.to_string(), h.value.unwrap_or_default().to_vec())).collect());
         Self {
             topic: message.topic().to_string(),
             partition: message.partition(),
@@ -157,7 +157,12 @@ pub struct Transactor {
 impl Transactor {
     /// Connects under a transactional id. A transaction that an earlier owner of the id left behind is ended by this, and
     /// the earlier owner can no longer commit.
-    pub fn connect(kafka: &KafkaConfig, id: &str, max_record_bytes: usize, timeout: Duration) -> Result<Self, BrokerError> {
+    pub fn connect(
+        kafka: &KafkaConfig,
+        id: &str,
+        max_record_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Self, BrokerError> {
         let mut client = kafka.client()?;
         client
             .set("transactional.id", id)
@@ -314,9 +319,7 @@ impl Member {
                 Offset::Offset(offset) => Offset::Offset(offset),
                 _ => Offset::Beginning,
             };
-            self.consumer
-                .seek(element.topic(), element.partition(), offset, CALL)
-                .map_err(BrokerError::at(what))?;
+            self.consumer.seek(element.topic(), element.partition(), offset, CALL).map_err(BrokerError::at(what))?;
         }
         Ok(())
     }
@@ -339,9 +342,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
 }
 
 /// The offsets to commit once these records are dealt with: one past the last of each partition.
-pub fn offsets_after<'a>(
-    records: impl IntoIterator<Item = &'a Incoming>,
-) -> Result<TopicPartitionList, BrokerError> {
+pub fn offsets_after<'a>(records: impl IntoIterator<Item = &'a Incoming>) -> Result<TopicPartitionList, BrokerError> {
     let mut list = TopicPartitionList::new();
     for record in records {
         let next = Offset::Offset(record.offset + 1);

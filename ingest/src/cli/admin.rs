@@ -2,7 +2,9 @@
 
 use super::ClientArgs;
 use crate::config::CredentialRef;
-use crate::identity::change::{ConnectionDocument, IdentityRecord, Operation, StoreDocument, Submission, new_pseudonym, prove_possession};
+use crate::identity::change::{
+    ConnectionDocument, IdentityRecord, Operation, StoreDocument, Submission, new_pseudonym, prove_possession,
+};
 use crate::identity::key::PrivateKey;
 use crate::pipeline::now;
 use anyhow::{Context, anyhow, bail};

@@ -48,7 +48,9 @@ impl Init {
         let dir = self.dir.display();
         println!("made ledger `{}` in {dir}", self.origin);
         println!("  {dir}/ledger.vkey   its public key: give it to auditors, and keep a copy elsewhere");
-        println!("  {dir}/ledger.key    its signing key, {dir}/keyring the keys of its vault: back them up apart from the store");
+        println!(
+            "  {dir}/ledger.key    its signing key, {dir}/keyring the keys of its vault: back them up apart from the store"
+        );
         println!("  {dir}/{}.key     the first admin's key: take it off this machine", self.admin);
         println!("next: countersign serve --config {dir}/countersign.toml");
         Ok(())

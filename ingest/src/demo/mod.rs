@@ -49,7 +49,8 @@ impl Demo {
         clear_folder(&dir)?;
         log_to(&dir.join("log.txt"))?;
         let cluster = MockCluster::new(1).context("cannot start the embedded broker")?;
-        let topics = PEOPLE.iter().flat_map(|(name, ..)| [format!("chunk.masked.{name}"), format!("chunk.status.{name}")]);
+        let topics =
+            PEOPLE.iter().flat_map(|(name, ..)| [format!("chunk.masked.{name}"), format!("chunk.status.{name}")]);
         let inner = ["chunk.requests", "chunk.approvals", "chunk.work", "chunk.rejected"].map(String::from);
         for topic in topics.chain(inner) {
             cluster.create_topic(&topic, 1, 1).with_context(|| format!("cannot make topic `{topic}`"))?;

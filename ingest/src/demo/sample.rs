@@ -10,12 +10,21 @@ use std::path::Path;
 pub(super) const CUSTOMERS: usize = 240;
 
 const FIRST: [&str; 12] = [
-    "Anemone", "Bramble", "Clover", "Dandelion", "Elderberry", "Fennel", "Ginger", "Hazel", "Iris", "Juniper",
-    "Kumquat", "Lavender",
+    "Anemone",
+    "Bramble",
+    "Clover",
+    "Dandelion",
+    "Elderberry",
+    "Fennel",
+    "Ginger",
+    "Hazel",
+    "Iris",
+    "Juniper",
+    "Kumquat",
+    "Lavender",
 ];
-const LAST: [&str; 10] = [
-    "Sample", "Placeholder", "Testperson", "Madeup", "Fakename", "Nobody", "Specimen", "Mockley", "Pretend", "Dummy",
-];
+const LAST: [&str; 10] =
+    ["Sample", "Placeholder", "Testperson", "Madeup", "Fakename", "Nobody", "Specimen", "Mockley", "Pretend", "Dummy"];
 const COUNTRIES: [&str; 5] = ["DE", "FR", "AT", "US", "JP"];
 
 /// One made-up customer.
@@ -62,9 +71,8 @@ pub(super) fn customers() -> Vec<Customer> {
 pub(super) fn write(dir: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     let people = customers();
-    let text = |name: &str, of: fn(&Customer) -> &str| {
-        Column::new(name.into(), people.iter().map(of).collect::<Vec<&str>>())
-    };
+    let text =
+        |name: &str, of: fn(&Customer) -> &str| Column::new(name.into(), people.iter().map(of).collect::<Vec<&str>>());
     let ids: Vec<i64> = people.iter().map(|c| c.id).collect();
     let born = Column::new("born".into(), people.iter().map(|c| c.born).collect::<Vec<i32>>()).cast(&DataType::Date)?;
     let cents: Vec<i128> = people.iter().map(|c| c.balance).collect();

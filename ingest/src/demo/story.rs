@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tells the story; the exit code is a failure where any of it did not happen as it should.
 pub(super) fn tell(scene: &Scene<'_>) -> anyhow::Result<ExitCode> {
-    println!("Countersign demo: ledger `{ORIGIN}`, embedded broker at {} (in memory, for trying out only)", scene.init.kafka);
+    println!(
+        "Countersign demo: ledger `{ORIGIN}`, embedded broker at {} (in memory, for trying out only)",
+        scene.init.kafka
+    );
     let report = scene.client("weekly-report")?;
     let bot = scene.client("support-bot")?;
     let trace = allowed(scene, &report)?;
@@ -117,7 +120,10 @@ fn denied(bot: &Client) -> anyhow::Result<()> {
     wish.dataset = "shop.orders".into();
     let (_, answer) = bot.request(&wish, PATIENCE, true)?;
     expect(&answer, Word::Denied)?;
-    println!("   outcome  {}: no policy permits it, and a table that does not exist gets the same answer", outcome(&answer));
+    println!(
+        "   outcome  {}: no policy permits it, and a table that does not exist gets the same answer",
+        outcome(&answer)
+    );
     Ok(())
 }
 
@@ -168,7 +174,10 @@ fn malformed(scene: &Scene<'_>, report: &Client) -> anyhow::Result<()> {
 }
 
 fn prove(scene: &Scene<'_>, trace: TraceId) -> anyhow::Result<ExitCode> {
-    title(5, "the proof: the ledger is exported, and the verify tool looks at nothing but the export and the public key");
+    title(
+        5,
+        "the proof: the ledger is exported, and the verify tool looks at nothing but the export and the public key",
+    );
     let ledger = &scene.service.core.ledger;
     let evidence = scene.dir.join("evidence");
     ledger.wait_published()?;

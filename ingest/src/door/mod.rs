@@ -136,12 +136,7 @@ fn once_more<'a>(
     }
 }
 
-fn judge(
-    core: &Core,
-    transactor: &Transactor,
-    registry: &Arc<Registry>,
-    record: &Incoming,
-) -> Result<Judged, Fault> {
+fn judge(core: &Core, transactor: &Transactor, registry: &Arc<Registry>, record: &Incoming) -> Result<Judged, Fault> {
     let now = now();
     let request = match Received(record).verify(registry, &core.config.origin, now) {
         Ok(request) => request,
@@ -166,8 +161,7 @@ fn judge(
 pub fn decide(core: &Core, registry: &Registry, request: &Identified, now: u64) -> Result<Decided, Fault> {
     let schema = match (split_dataset(&request.claims.dataset), &registry.catalog) {
         (Some((connection, table)), Some(catalog)) => {
-            let found =
-                core.runtime.block_on(core.sources.schema(registry, &catalog.value, connection, table));
+            let found = core.runtime.block_on(core.sources.schema(registry, &catalog.value, connection, table));
             match found {
                 Ok(schema) => schema,
                 Err(error) => {

@@ -87,11 +87,7 @@ async fn checkpoint(State(core): State<Core>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
 }
 
-async fn tile(
-    State(core): State<Core>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
+async fn tile(State(core): State<Core>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let path = format!("tile/{path}");
     let ledger = core.ledger.clone();
     let read: Box<dyn FnOnce() -> Result<Option<Vec<u8>>, StoreError> + Send> = if path.starts_with("tile/entries/") {
@@ -105,10 +101,8 @@ async fn tile(
         let at: TilePath = path.parse().map_err(|e: PathError| Refusal(StatusCode::BAD_REQUEST, e.to_string()))?;
         Box::new(move || ledger.tile(at.id.level, at.id.index, Some(at.width)))
     };
-    let bytes = tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|e| Fault::Other(e.to_string()))?
-        .map_err(Fault::from)?;
+    let bytes =
+        tokio::task::spawn_blocking(read).await.map_err(|e| Fault::Other(e.to_string()))?.map_err(Fault::from)?;
     let bytes = bytes.ok_or_else(not_found)?;
     let kind = [
         (header::CONTENT_TYPE, "application/octet-stream"),
@@ -184,8 +178,10 @@ pub async fn apply_change(core: &Core, submission: Submission) -> Result<u64, Ch
 }
 
 fn authenticate(core: &Core, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
-    let refuse = |reason: Reason| Refusal(StatusCode::UNAUTHORIZED, format!("the bearer token does not count: {reason}"));
-    let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let refuse =
+        |reason: Reason| Refusal(StatusCode::UNAUTHORIZED, format!("the bearer token does not count: {reason}"));
+    let token =
+        headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     let token = token.ok_or_else(|| Refusal(StatusCode::UNAUTHORIZED, "a bearer token is needed".into()))?;
     let token = Unverified::parse(token.as_bytes()).map_err(refuse)?;
     claims::expect_typ::<AccessClaims>(&token).map_err(refuse)?;

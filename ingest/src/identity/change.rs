@@ -220,8 +220,7 @@ impl Submission {
 
     /// Adds an admin's signature.
     pub fn sign(&mut self, admin: &str, key: &PrivateKey, now: u64) -> Result<(), ChangeError> {
-        let document: Change =
-            serde_json::from_str(&self.change).map_err(|e| ChangeError::Document(e.to_string()))?;
+        let document: Change = serde_json::from_str(&self.change).map_err(|e| ChangeError::Document(e.to_string()))?;
         let claims = AdminClaims {
             iss: admin.into(),
             sub: admin.into(),
@@ -261,8 +260,7 @@ pub fn new_pseudonym() -> Result<String, ChangeError> {
 /// Checks a submission against the registry, appends it, and puts it in force. Gives the index of its entry.
 pub fn apply(ledger: &Ledger, shared: &Shared, submission: &Submission, now: u64) -> Result<u64, ChangeError> {
     let registry = shared.load_full();
-    let change: Change =
-        serde_json::from_str(&submission.change).map_err(|e| ChangeError::Document(e.to_string()))?;
+    let change: Change = serde_json::from_str(&submission.change).map_err(|e| ChangeError::Document(e.to_string()))?;
     if change.origin != ledger.origin() {
         return Err(ChangeError::Origin { found: change.origin, required: ledger.origin().into() });
     }
@@ -287,8 +285,7 @@ pub fn apply(ledger: &Ledger, shared: &Shared, submission: &Submission, now: u64
         return Err(ChangeError::Stale);
     }
     let guards = admins.iter().map(|(admin, _)| admin.guard()).collect();
-    let append =
-        Append { expected_head: change.after, payloads, guards, ..Append::opening(trace, vec![step]) };
+    let append = Append { expected_head: change.after, payloads, guards, ..Append::opening(trace, vec![step]) };
     let appended = match ledger.append(append) {
         Ok(appended) => appended,
         Err(AppendError::HeadMoved { .. } | AppendError::GuardMoved { .. }) => return Err(ChangeError::Stale),
@@ -421,7 +418,11 @@ fn to_step(
         Operation::SetGroups { name, groups } => {
             let identity = existing(registry, name)?;
             let groups = sorted_groups(groups)?;
-            (identity.trace(), GroupsChanged { identity: identity.pseudonym.clone(), groups, signed }.into(), Vec::new())
+            (
+                identity.trace(),
+                GroupsChanged { identity: identity.pseudonym.clone(), groups, signed }.into(),
+                Vec::new(),
+            )
         }
         Operation::SetPolicy { text } => {
             let policies = Policies::parse("policy", text).map_err(|e| ChangeError::Invalid(e.to_string()))?;
@@ -480,10 +481,7 @@ fn register(
     now: u64,
 ) -> Result<StepWithPayloads, ChangeError> {
     if !is_name(&record.name, 64) {
-        return invalid(format!(
-            "identity `{}`: use lower-case letters, digits, `-` and `_`, at most 64",
-            record.name
-        ));
+        return invalid(format!("identity `{}`: use lower-case letters, digits, `-` and `_`, at most 64", record.name));
     }
     let hex = record.pseudonym.strip_prefix("id-").unwrap_or_default();
     if hex.len() != 16 || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {

@@ -1,11 +1,11 @@
 //! The claims of the tokens that Countersign takes, strictly typed: an unknown or repeated member is refused. Their meaning
 //! and form are normative in `docs/formats.md`.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_ledger::evidence::Reason;
 use countersign_ledger::evidence::jws::{self, Unverified};
 use countersign_ledger::tlog::Hash;
 use countersign_masker::KeyRange;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 /// The longest that a request may be valid, in seconds.
@@ -217,7 +217,11 @@ fn expect_jti(jti: &str) -> Result<(), Reason> {
     let digits = jti.bytes().filter(|b| *b != b'-').count();
     let plain = jti.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     // 128 bits are 32 hex digits (a UUID writes them with hyphens) or 22 base64url characters.
-    if plain && jti.len() <= 128 && (if hex { digits >= 32 } else { jti.len() >= 22 }) { Ok(()) } else { Err(Reason::WeakJti) }
+    if plain && jti.len() <= 128 && (if hex { digits >= 32 } else { jti.len() >= 22 }) {
+        Ok(())
+    } else {
+        Err(Reason::WeakJti)
+    }
 }
 
 /// Checks verified claims against the clock, `now` in Unix seconds.

@@ -73,7 +73,8 @@ pub struct Permitted {
 /// The request of a trace, from the vault.
 pub fn claims_of(core: &Core, trace: TraceId, received: &RequestReceived) -> Result<RequestClaims, Fault> {
     let fail = |reason: String| Fault::Trace { trace, reason };
-    let payload = core.ledger.payload(&received.request)?.ok_or_else(|| fail("the request is not in the vault".into()))?;
+    let payload =
+        core.ledger.payload(&received.request)?.ok_or_else(|| fail("the request is not in the vault".into()))?;
     let token = Unverified::parse(&payload.bytes).map_err(|r| fail(r.to_string()))?;
     token.claims_unverified().map_err(|r| fail(r.to_string()))
 }
@@ -83,10 +84,10 @@ pub fn steps_of(core: &Core, trace: TraceId) -> Result<Option<(Hash, TraceState,
     let Some(head) = core.ledger.trace(&trace)? else { return Ok(None) };
     let mut steps = Vec::with_capacity(head.entries.len());
     for index in &head.entries {
-        let entry = core.ledger.entry(*index)?.ok_or_else(|| Fault::Trace {
-            trace,
-            reason: format!("entry {index} is missing"),
-        })?;
+        let entry = core
+            .ledger
+            .entry(*index)?
+            .ok_or_else(|| Fault::Trace { trace, reason: format!("entry {index} is missing") })?;
         steps.push((*index, entry.body));
     }
     Ok(Some((head.head, head.state, steps)))
@@ -116,7 +117,9 @@ impl Permitted {
         let Some(plan) = document.plan else { return Ok(None) };
         let mut approved_until = None;
         for (_, leaf_of) in steps.iter().filter_map(|(_, s)| match s {
-            Step::ApprovalUsed(s) if state.approvals.iter().any(|(t, _)| *t == s.approval) => Some((s.approval, s.index)),
+            Step::ApprovalUsed(s) if state.approvals.iter().any(|(t, _)| *t == s.approval) => {
+                Some((s.approval, s.index))
+            }
             _ => None,
         }) {
             let entry = core.ledger.entry(leaf_of.get())?.ok_or_else(|| fail("an approval is missing"))?;
@@ -233,15 +236,9 @@ impl Fetched {
         // The order of rows must not be guessable from anything that is delivered, so its seed is drawn for itself.
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| Fault::Other(format!("no random numbers from the system: {e}")))?;
-        let chunk: MaskedChunk = countersign_masker::mask(
-            clear,
-            &work.obligations,
-            &work.plan,
-            &core.tokens,
-            &work.claims.purpose,
-            seed,
-        )
-        .map_err(|e| fail(e.to_string()))?;
+        let chunk: MaskedChunk =
+            countersign_masker::mask(clear, &work.obligations, &work.plan, &core.tokens, &work.claims.purpose, seed)
+                .map_err(|e| fail(e.to_string()))?;
         let format = Format::from_name(&work.claims.format)
             .ok_or_else(|| Stop::Failed(Reason::BadFormat, "unknown format".into()))?;
         let parts = encode::encode(&chunk, format, core.config.service.max_record_bytes)
@@ -302,11 +299,8 @@ impl MaskedParts {
         };
         let rows = account.rows.get();
         let appended = work.append(core, head, vec![account.into(), intended.into()], vec![destination])?;
-        let intent = appended
-            .entries
-            .last()
-            .cloned()
-            .ok_or_else(|| Fault::Other("the ledger acknowledged nothing".into()))?;
+        let intent =
+            appended.entries.last().cloned().ok_or_else(|| Fault::Other("the ledger acknowledged nothing".into()))?;
         let receipt = core.ledger.receipt(&intent, Some(salt))?.encode();
         Ok(Recorded { work, attempt, intent, receipt, parts, digests, salt, format, fingerprint, partition, rows })
     }
@@ -351,7 +345,8 @@ impl Recorded {
         let Self { work, attempt, intent, receipt, parts, digests, salt, format, fingerprint, partition, rows } = self;
         let n = parts.len();
         let key = work.trace.to_string();
-        let mut status = Status::new(Some(work.trace), Word::Delivered).jti(&work.claims.jti).entry(intent.index().get());
+        let mut status =
+            Status::new(Some(work.trace), Word::Delivered).jti(&work.claims.jti).entry(intent.index().get());
         status.attempt = Some(attempt.get());
         status.intent = Some(intent.index().get());
         status.rows = Some(rows);

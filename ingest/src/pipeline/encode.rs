@@ -5,8 +5,8 @@
 use countersign_ledger::evidence::Reason;
 use countersign_masker::frame::{Masked, MaskedChunk};
 use polars::prelude::{AnyValue, Column, CompatLevel, DataFrame, TimeUnit};
-use polars_io::ipc::IpcStreamWriter;
 use polars_io::SerWriter;
+use polars_io::ipc::IpcStreamWriter;
 use serde_json::Value;
 use std::fmt::Write;
 

@@ -44,11 +44,11 @@ pub fn run(core: &Core, name: &str) {
 impl Worker {
     /// Connects to Kafka under the worker's own transactional id, which ends what an earlier worker of that name left open.
     pub fn completed(attempt: Int) -> Vec<Step> {
-    vec![RequestCompleted { attempt }.into()]
-}
+        vec![RequestCompleted { attempt }.into()]
+    }
 
-/// A transactor under the name of one thread of this service.
-pub fn connect(core: &Core, name: &str) -> Result<Self, Fault> {
+    /// A transactor under the name of one thread of this service.
+    pub fn connect(core: &Core, name: &str) -> Result<Self, Fault> {
         let transactor = connect(core, name)?;
         Ok(Self { core: core.clone(), name: name.into(), transactor, readers: HashMap::new() })
     }

@@ -57,8 +57,16 @@ fn an_approved_request_is_delivered_and_all_of_it_is_in_the_ledger() {
     assert_eq!(
         kinds,
         [
-            "request.received", "identity.verified", "policy.decided", "approval.requested", "approval.used",
-            "policy.decided", "source.queried", "chunk.masked", "delivery.intended", "delivery.committed",
+            "request.received",
+            "identity.verified",
+            "policy.decided",
+            "approval.requested",
+            "approval.used",
+            "policy.decided",
+            "source.queried",
+            "chunk.masked",
+            "delivery.intended",
+            "delivery.committed",
             "request.completed"
         ]
     );
@@ -214,7 +222,9 @@ fn nobody_answers_in_time() {
     let (trace, mut inbox, _) = waiting(&world, &mail());
     let answer = deliver(&mut inbox, trace);
     expect(&answer, Word::Failed, Some(Reason::ApprovalExpired));
-    assert!(matches!(world.story(trace).unwrap().last(), Some(Step::RequestFailed(s)) if s.reason == Reason::ApprovalExpired));
+    assert!(
+        matches!(world.story(trace).unwrap().last(), Some(Step::RequestFailed(s)) if s.reason == Reason::ApprovalExpired)
+    );
     world.prove().unwrap();
     world.stop_service();
 }

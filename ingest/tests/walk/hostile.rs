@@ -1,6 +1,6 @@
 //! Records that should not count: each leaves a reason code and an entry, nothing is delivered, and the service still answers.
 
-use crate::world::{ORIGIN, World, expect, pg_people, people, rand_text, settle, wait_status};
+use crate::world::{ORIGIN, World, expect, people, pg_people, rand_text, settle, wait_status};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::broker;
 use countersign::client::{Client, Wish};
@@ -86,42 +86,135 @@ fn what_is_no_request_is_rejected_with_a_reason_and_leaves_an_entry() {
             Reason::BadAlgorithm,
         ),
         ("HS256 with the public key", hs256.into_bytes(), Reason::BadAlgorithm),
-        ("crit", forger.token(&text(with(good_header.clone(), "crit", json!(["exp"]))), &text(claims(&client))).into(), Reason::BadHeader),
-        ("jwk", forger.token(&text(with(good_header.clone(), "jwk", json!({}))), &text(claims(&client))).into(), Reason::BadHeader),
-        ("jku", forger.token(&text(with(good_header.clone(), "jku", json!("https://example.com"))), &text(claims(&client))).into(), Reason::BadHeader),
+        (
+            "crit",
+            forger.token(&text(with(good_header.clone(), "crit", json!(["exp"]))), &text(claims(&client))).into(),
+            Reason::BadHeader,
+        ),
+        (
+            "jwk",
+            forger.token(&text(with(good_header.clone(), "jwk", json!({}))), &text(claims(&client))).into(),
+            Reason::BadHeader,
+        ),
+        (
+            "jku",
+            forger
+                .token(&text(with(good_header.clone(), "jku", json!("https://example.com"))), &text(claims(&client)))
+                .into(),
+            Reason::BadHeader,
+        ),
         (
             "a header member twice",
-            forger.token(
-                &format!(r#"{{"alg":"EdDSA","typ":"{}","kid":"{k}","kid":"{k}"}}"#, jws::TYP_REQUEST, k = forger.kid),
-                &text(claims(&client)),
-            ).into(),
+            forger
+                .token(
+                    &format!(
+                        r#"{{"alg":"EdDSA","typ":"{}","kid":"{k}","kid":"{k}"}}"#,
+                        jws::TYP_REQUEST,
+                        k = forger.kid
+                    ),
+                    &text(claims(&client)),
+                )
+                .into(),
             Reason::BadHeader,
         ),
         ("a claim twice", forger.token(&text(good_header.clone()), &twice).into(), Reason::BadClaims),
-        ("an unknown claim", forger.token(&text(good_header.clone()), &text(with(claims(&client), "admin", true.into()))).into(), Reason::BadClaims),
-        ("a claim missing", forger.token(&text(good_header.clone()), &text(without(claims(&client), "purpose"))).into(), Reason::BadClaims),
-        ("deep JSON", forger.token(&text(good_header.clone()), &format!("{}{}", "[".repeat(5000), "]".repeat(5000))).into(), Reason::BadClaims),
         (
-            "a deep filter value",
-            forger.token(&text(good_header.clone()), &text(claims(&client)).replacen("\"files.people\"", &format!("{}1{}", "[".repeat(5000), "]".repeat(5000)), 1)).into(),
+            "an unknown claim",
+            forger.token(&text(good_header.clone()), &text(with(claims(&client), "admin", true.into()))).into(),
             Reason::BadClaims,
         ),
-        ("wrong typ", forger.token(&text(with(good_header.clone(), "typ", "JWT".into())), &text(claims(&client))).into(), Reason::BadType),
-        ("an approval's typ", forger.token(&text(with(good_header.clone(), "typ", jws::TYP_APPROVAL.into())), &text(claims(&client))).into(), Reason::BadType),
-        ("wrong aud", forger.token(&text(good_header.clone()), &text(with(claims(&client), "aud", "elsewhere/kafka".into()))).into(), Reason::BadAudience),
-        ("another door's aud", forger.token(&text(good_header.clone()), &text(with(claims(&client), "aud", format!("{ORIGIN}/approvals").into()))).into(), Reason::BadAudience),
-        ("iss is not sub", forger.token(&text(good_header.clone()), &text(with(claims(&client), "sub", "outsider".into()))).into(), Reason::IssuerMismatch),
-        ("somebody else's name", forger.token(&text(good_header.clone()), &text(with(with(claims(&client), "sub", "dana".into()), "iss", "dana".into()))).into(), Reason::IssuerMismatch),
-        ("a short jti", forger.token(&text(good_header.clone()), &text(with(claims(&client), "jti", "1".into()))).into(), Reason::WeakJti),
-        ("an unknown key", forger.token(&text(with(good_header.clone(), "kid", "nobody".into())), &text(claims(&client))).into(), Reason::UnknownKey),
-        ("another's signature", stranger.token(&text(good_header.clone()), &text(claims(&client))).into(), Reason::BadSignature),
+        (
+            "a claim missing",
+            forger.token(&text(good_header.clone()), &text(without(claims(&client), "purpose"))).into(),
+            Reason::BadClaims,
+        ),
+        (
+            "deep JSON",
+            forger.token(&text(good_header.clone()), &format!("{}{}", "[".repeat(5000), "]".repeat(5000))).into(),
+            Reason::BadClaims,
+        ),
+        (
+            "a deep filter value",
+            forger
+                .token(
+                    &text(good_header.clone()),
+                    &text(claims(&client)).replacen(
+                        "\"files.people\"",
+                        &format!("{}1{}", "[".repeat(5000), "]".repeat(5000)),
+                        1,
+                    ),
+                )
+                .into(),
+            Reason::BadClaims,
+        ),
+        (
+            "wrong typ",
+            forger.token(&text(with(good_header.clone(), "typ", "JWT".into())), &text(claims(&client))).into(),
+            Reason::BadType,
+        ),
+        (
+            "an approval's typ",
+            forger
+                .token(&text(with(good_header.clone(), "typ", jws::TYP_APPROVAL.into())), &text(claims(&client)))
+                .into(),
+            Reason::BadType,
+        ),
+        (
+            "wrong aud",
+            forger
+                .token(&text(good_header.clone()), &text(with(claims(&client), "aud", "elsewhere/kafka".into())))
+                .into(),
+            Reason::BadAudience,
+        ),
+        (
+            "another door's aud",
+            forger
+                .token(
+                    &text(good_header.clone()),
+                    &text(with(claims(&client), "aud", format!("{ORIGIN}/approvals").into())),
+                )
+                .into(),
+            Reason::BadAudience,
+        ),
+        (
+            "iss is not sub",
+            forger.token(&text(good_header.clone()), &text(with(claims(&client), "sub", "outsider".into()))).into(),
+            Reason::IssuerMismatch,
+        ),
+        (
+            "somebody else's name",
+            forger
+                .token(
+                    &text(good_header.clone()),
+                    &text(with(with(claims(&client), "sub", "dana".into()), "iss", "dana".into())),
+                )
+                .into(),
+            Reason::IssuerMismatch,
+        ),
+        (
+            "a short jti",
+            forger.token(&text(good_header.clone()), &text(with(claims(&client), "jti", "1".into()))).into(),
+            Reason::WeakJti,
+        ),
+        (
+            "an unknown key",
+            forger.token(&text(with(good_header.clone(), "kid", "nobody".into())), &text(claims(&client))).into(),
+            Reason::UnknownKey,
+        ),
+        (
+            "another's signature",
+            stranger.token(&text(good_header.clone()), &text(claims(&client))).into(),
+            Reason::BadSignature,
+        ),
     ];
     for (name, record, reason) in cases {
         let from = world.service().core.ledger.size().get();
         world.publish_raw(broker::REQUESTS, &record).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         settle(world).unwrap();
         let entries = world.entries_since(from).unwrap();
-        let found = entries.iter().any(|e| matches!(&e.body, Step::RequestRejected(r) if r.reason == reason && r.count.get() == 1));
+        let found = entries
+            .iter()
+            .any(|e| matches!(&e.body, Step::RequestRejected(r) if r.reason == reason && r.count.get() == 1));
         let kinds: Vec<_> = entries.iter().map(|e| format!("{:?}", e.body)).collect();
         assert!(found, "{name}: expected {reason}, found {kinds:#?}");
     }
@@ -138,8 +231,7 @@ fn status_of(world: &World, change: impl FnOnce(&mut RequestClaims)) -> (TraceId
     let (trace, token) = client.sign_request(&claims).unwrap();
     let mut inbox = client.listen().unwrap();
     client.publish(broker::REQUESTS, token.as_bytes(), &[]).unwrap();
-    let status =
-        wait_status(&mut inbox, |s| s.request == Some(trace) && s.status != Word::Accepted).unwrap();
+    let status = wait_status(&mut inbox, |s| s.request == Some(trace) && s.status != Word::Accepted).unwrap();
     (trace, status.status, status.reason)
 }
 
@@ -167,11 +259,17 @@ fn a_known_caller_is_told_why_not() {
     check("no table", Reason::Forbidden, &|c| c.dataset = "files".into());
     check("a path", Reason::Forbidden, &|c| c.dataset = "files.../../etc/passwd".into());
     check("unknown column", Reason::Forbidden, &|c| c.columns = vec!["id".into(), "nothing".into()]);
-    check("an evil name that is no column", Reason::Forbidden, &|c| c.columns = vec!["\"; drop table people; --".into()]);
+    check("an evil name that is no column", Reason::Forbidden, &|c| {
+        c.columns = vec!["\"; drop table people; --".into()]
+    });
     check("a filter that is SQL", Reason::FilterSyntax, &|c| c.filter = Some("1=1; drop table people".into()));
     check("a filter of the wrong type", Reason::FilterType, &|c| c.filter = Some("id = 'ten'".into()));
-    check("a filter on a masked column", Reason::FilterNotAllowed, &|c| c.filter = Some("email = 'canary.mail7@example.com'".into()));
-    check("a filter on a column that is not there", Reason::FilterNotAllowed, &|c| c.filter = Some("nothing = 1".into()));
+    check("a filter on a masked column", Reason::FilterNotAllowed, &|c| {
+        c.filter = Some("email = 'canary.mail7@example.com'".into())
+    });
+    check("a filter on a column that is not there", Reason::FilterNotAllowed, &|c| {
+        c.filter = Some("nothing = 1".into())
+    });
     check("more rows than allowed", Reason::LimitExceeded, &|c| c.limit = Some(10_000_000));
     check("for somebody it may not act for", Reason::Forbidden, &|c| c.on_behalf_of = Some("dana".into()));
     check("a range of one on a masked key", Reason::FilterNotAllowed, &|c| {
@@ -317,7 +415,11 @@ fn administration_needs_admins() {
     // What is wrong is said with its place, and changes nothing.
     let bad = |text: &str| admin.change(Operation::SetPolicy { text: text.into() });
     check("a policy that does not parse", bad("permit (principal, action, resource)\nwhen { oops };"), "policy:2");
-    check("an unknown annotation", bad("@mystery(\"x\")\npermit (principal, action == Action::\"read\", resource);"), "policy:1");
+    check(
+        "an unknown annotation",
+        bad("@mystery(\"x\")\npermit (principal, action == Action::\"read\", resource);"),
+        "policy:1",
+    );
     let bad = |text: &str| admin.change(Operation::SetCatalog { text: text.into() });
     check("an unknown mask", bad("purposes = [\"x\"]\n[classes]\na = { mask = \"scramble\" }\n"), "catalog:3");
     let (_, answer) = world.ask("reports", &pg_people(&["id"])).unwrap();

@@ -67,6 +67,9 @@ impl World {
     }
 
     pub fn start_on(kafka: Kafka, postgres: Postgres, extra: &str) -> Result<World> {
+        if std::env::var_os("COUNTERSIGN_LOG").is_some() {
+            countersign::cli::log_to_stderr();
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
         let folder = Folder::new("world")?;
         let mut world = World { kafka, postgres, folder, service: None, runtime, extra: extra.into() };

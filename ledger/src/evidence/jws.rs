@@ -5,8 +5,8 @@
 //! `jku`, `x5c` and all their kin are refused with everything unknown. Signatures: Ed25519 (RFC 8037, `verify_strict`) and
 //! ECDSA P-256 (RFC 7518 §3.4).
 
-use super::step::{Alg, Reason};
 use super::digest::sha256;
+use super::step::{Alg, Reason};
 use crate::tlog::Hash;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::DeserializeOwned};

@@ -305,7 +305,9 @@ impl TraceState {
         let asks = s.verdict == Verdict::NeedsApproval;
         let settled = s.verdict == Verdict::Permit && self.phase == Phase::Approved;
         if (asks && s.approval.is_empty()) || (!asks && !settled && !s.approval.is_empty()) {
-            return contradiction("groups are named where approval is needed, or was needed and given, and nowhere else");
+            return contradiction(
+                "groups are named where approval is needed, or was needed and given, and nowhere else",
+            );
         }
         if settled && self.obligations != Some(s.obligations) {
             // What was approved is what may leave: any other obligations ask again.
