@@ -32,3 +32,9 @@ clean: ## remove the demo's folder and what was built from this clone; compiled 
 .PHONY: distclean
 distclean: clean ## also remove everything in the cache folder: dependencies, Kafka, judges
 	rm -rf "$(CACHE)"
+
+.PHONY: bench
+bench: ## measure the way from PostgreSQL to Kafka beside a plain COPY (about 5 minutes); ROWS=2000000
+	@scripts/setup --test
+	cargo build --locked --package countersign
+	cargo run --manifest-path benches/Cargo.toml -- $(or $(ROWS),2000000)

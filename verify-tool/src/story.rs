@@ -198,6 +198,8 @@ struct RequestFacts {
     door: String,
     token: Option<Vec<u8>>,
     claims: Option<RequestClaims>,
+    /// The groups that were asked last.
+    asked: Vec<String>,
     /// Until when an approval may come, Unix seconds.
     answer_until: u64,
     /// Partition and offset from which the status of the current attempt can stand.
@@ -483,6 +485,7 @@ impl<'a> Judge<'a> {
             }
             Step::ApprovalRequested(s) => {
                 if let Some(facts) = &mut story.facts {
+                    facts.asked.clone_from(&s.groups);
                     facts.answer_until = s.not_after.get();
                 }
             }
@@ -729,9 +732,8 @@ impl<'a> Judge<'a> {
     }
 
     fn policy_decided(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided, before: Phase) {
-        // Decided at `time`, durable at `at`: a change in between came too late for it.
-        let minute_ago = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
-        let since = minute_ago.max(s.time.get().saturating_mul(1_000_000));
+        // Decided first, durable later: a change in between came too late for it.
+        let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
         let texts = [
             (Code::PolicyNotInForce, s.policy, &self.registry.policy),
             (Code::CatalogNotInForce, s.catalog, &self.registry.catalog),
@@ -763,16 +765,19 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Every group that policy names has given an approval that is relied on.
+    /// Every group that was asked, and every group that policy names now, has given an approval that is relied on.
     fn covered(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided) {
-        let given: BTreeSet<&String> = (story.state.approvals.iter())
-            .filter_map(|(approval, _)| self.grants.get(approval))
-            .flat_map(|grant| &grant.groups)
-            .collect();
-        let missing: Vec<&str> = s.approval.iter().filter(|g| !given.contains(g)).map(String::as_str).collect();
+        let used = story.state.approvals.iter().filter_map(|(approval, _)| self.grants.get(approval));
+        let given: BTreeSet<&String> = used.flat_map(|grant| &grant.groups).collect();
+        let asked = story.facts.iter().flat_map(|facts| &facts.asked);
+        let required: BTreeSet<&String> = asked.chain(&s.approval).collect();
+        let list = |groups: &mut dyn Iterator<Item = &&String>| {
+            groups.map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let missing = list(&mut required.difference(&given));
         if !missing.is_empty() {
-            let found = format!("no approval by {}", missing.join(", "));
-            self.broken(here, Code::ApprovalMissing, found, format!("approvals by {}", s.approval.join(", ")));
+            let expected = format!("approvals by {}", list(&mut required.iter()));
+            self.broken(here, Code::ApprovalMissing, format!("no approval by {missing}"), expected);
         }
     }
 

@@ -392,6 +392,7 @@ impl<'a> Office<'a> {
         }
         let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
         guards.push(identity.guard());
+        guards.extend(registry.rules_guards());
         steps.extend(decided.steps(self.core.config.service.approval_seconds, now));
         let append = Append {
             payloads: vec![decided.document.clone()],

@@ -417,17 +417,13 @@ impl Reader {
         let result = loop {
             match self.stable.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) if message.offset() >= end => break Ok(()),
-                Some(Ok(message)) => {
-                    if found(Incoming::from_message(&message)) {
-                        break Ok(());
-                    }
-                }
+                Some(Ok(message)) if found(Incoming::from_message(&message)) => break Ok(()),
+                Some(Ok(_)) | None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
                 Some(Err(KafkaError::MessageConsumption(code))) if is_passing(code) => {}
                 Some(Err(source)) => {
                     break Err(BrokerError::Kafka { what: format!("cannot read `{}`", self.topic), source });
                 }
-                None => {}
             }
             if Instant::now() > deadline {
                 break Err(BrokerError::TimedOut(format!("`{}` [{partition}]: reading takes too long", self.topic)));

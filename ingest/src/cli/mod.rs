@@ -49,7 +49,7 @@ enum Command {
     #[command(subcommand)]
     Catalog(policy::CatalogCommand),
     /// Ask for a chunk
-    Request(request::Request),
+    Request(Box<request::Request>),
     /// Requests that wait for people
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),

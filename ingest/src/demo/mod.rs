@@ -23,8 +23,10 @@ use std::process::ExitCode;
 /// The name of the demo's ledger.
 const ORIGIN: &str = "demo.countersign.example/ledger";
 
-/// Who takes part: name, kind, groups, owner, the one it may act for.
-const PEOPLE: [(&str, Kind, &[&str], Option<&str>, Option<&str>); 4] = [
+/// Somebody who takes part: name, kind, groups, owner, the one it may act for.
+type Person = (&'static str, Kind, &'static [&'static str], Option<&'static str>, Option<&'static str>);
+
+const PEOPLE: [Person; 4] = [
     ("dana", Kind::Human, &["data-owners"], None, None),
     ("kim", Kind::Human, &["support"], None, None),
     ("weekly-report", Kind::Service, &["analysts"], None, None),

@@ -55,7 +55,7 @@ fn expect(answer: &Answer, word: Word) -> anyhow::Result<()> {
 /// Prints the first rows as they are in the source and as they were delivered.
 fn before_and_after(answer: &Answer, columns: &[&str]) -> anyhow::Result<()> {
     let people = customers();
-    println!("   {:<9}{}", "", columns.join(" | "));
+    println!("            {}", columns.join(" | "));
     let lines = answer.parts.iter().flat_map(|p| p.split(|b| *b == b'\n')).filter(|l| !l.is_empty());
     for line in lines.take(3) {
         let row: serde_json::Map<String, Value> = serde_json::from_slice(line)?;
@@ -70,8 +70,8 @@ fn before_and_after(answer: &Answer, columns: &[&str]) -> anyhow::Result<()> {
                 None => "(missing)".into(),
             })
             .collect();
-        println!("   source   {}", clear.join(" | "));
-        println!("   delivered{}{}", " ", masked.join(" | "));
+        println!("   source    {}", clear.join(" | "));
+        println!("   delivered {}", masked.join(" | "));
     }
     Ok(())
 }

@@ -152,7 +152,8 @@ fn judge(core: &Core, transactor: &Transactor, registry: &Arc<Registry>, record:
     let (mut steps, opening) = opening(record, &request)?;
     steps.extend(decided.steps(core.config.service.approval_seconds, now));
     let payloads = vec![opening, decided.document.clone()];
-    let guards = vec![request.identity.guard()];
+    let mut guards = vec![request.identity.guard()];
+    guards.extend(registry.rules_guards());
     let append = Append { payloads, guards, ..Append::opening(request.trace, steps) };
     Ok(Judged::Decided { append: Box::new(append), decided: Box::new(decided) })
 }

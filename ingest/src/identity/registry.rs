@@ -204,6 +204,11 @@ impl Registry {
         }
     }
 
+    /// The condition under which an append that rests on policy and catalog may stand: both are still those that were asked.
+    pub fn rules_guards(&self) -> [(TraceId, Option<Hash>); 2] {
+        [TraceId::policy(), TraceId::catalog()].map(|trace| (trace, self.head(trace)))
+    }
+
     /// How many admins must sign a change.
     pub fn quorum(&self) -> u64 {
         self.quorum

@@ -79,8 +79,11 @@ pub fn claims_of(core: &Core, trace: TraceId, received: &RequestReceived) -> Res
     token.claims_unverified().map_err(|r| fail(r.to_string()))
 }
 
+/// A trace as it stands: its head, its state, and its steps with their indices.
+pub type Steps = (Hash, TraceState, Vec<(u64, Step)>);
+
 /// All entries of a trace, in order.
-pub fn steps_of(core: &Core, trace: TraceId) -> Result<Option<(Hash, TraceState, Vec<(u64, Step)>)>, Fault> {
+pub fn steps_of(core: &Core, trace: TraceId) -> Result<Option<Steps>, Fault> {
     let Some(head) = core.ledger.trace(&trace)? else { return Ok(None) };
     let mut steps = Vec::with_capacity(head.entries.len());
     for index in &head.entries {

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 /// How long a schema is taken for true. A fetch checks the types it meets, so a stale one is found out.
 const FRESH: Duration = Duration::from_secs(30);
 
+type Open = HashMap<String, (Arc<ConnectionDocument>, Arc<Source>)>;
 type Schemas = HashMap<(String, String), (Instant, Arc<ConnectionDocument>, Arc<TableSchema>)>;
 
 /// All open connections.
 #[derive(Default)]
 pub struct Sources {
-    open: Mutex<HashMap<String, (Arc<ConnectionDocument>, Arc<Source>)>>,
+    open: Mutex<Open>,
     schemas: Mutex<Schemas>,
 }
 

@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use countersign_masker::filter::{Predicate, to_polars};
+use countersign_masker::filter::to_polars;
 use countersign_masker::plan::Plan;
 use countersign_masker::schema::{ColumnType, TableSchema};
 use polars::prelude::{
     BinaryChunkedBuilder, Column, DataFrame, DataType, IntoColumn, IntoLazy, IntoSeries, PolarsError, PolarsResult,
-    SortMultipleOptions, StringChunkedBuilder,
+    SortMultipleOptions, StringChunkedBuilder, col,
 };
 use sha2::{Digest, Sha256};
 
@@ -402,13 +402,14 @@ impl<'a> Rows<'a> {
 
     /// Takes the matching rows of a slice.
     fn add(&mut self, slice: DataFrame) -> Result<(), SourceError> {
+        let mut matching = slice.lazy();
+        if let Some(predicate) = &self.plan.predicate {
+            matching = matching.filter(to_polars(predicate));
+        }
+        let kept: Vec<_> = self.kept.iter().map(|name| col(*name)).collect();
         // polars may quote cells in its errors, so none of its words go on.
-        let matching = match &self.plan.predicate {
-            Some(predicate) => matching(&slice, predicate).map_err(|_| failed("the filter cannot be applied"))?,
-            None => slice,
-        };
         let matching =
-            matching.select(self.kept.iter().copied()).and_then(compact).map_err(|_| failed("a column is missing"))?;
+            matching.select(kept).collect().and_then(compact).map_err(|_| failed("the filter cannot be applied"))?;
         match &mut self.frame {
             None => self.frame = Some(matching),
             Some(frame) => {
@@ -460,18 +461,6 @@ impl<'a> Rows<'a> {
         }
         Ok(frame)
     }
-}
-
-/// The rows of `slice` for which `predicate` is true.
-fn matching(slice: &DataFrame, predicate: &Predicate) -> PolarsResult<DataFrame> {
-    let mut name = "matches".to_owned();
-    while slice.schema().contains(&name) {
-        name.push('_');
-    }
-    // Not a lazy `filter`: to push that down, the optimizer writes its expression as text, and polars panics when it writes a
-    // time with a zone without its `timezones` feature.
-    let mask = slice.clone().lazy().with_columns([to_polars(predicate).alias(name.as_str())]).collect()?;
-    slice.filter(mask.column(&name)?.bool()?)
 }
 
 /// A frame without rows, for a table without any.

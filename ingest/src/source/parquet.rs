@@ -5,7 +5,9 @@
 use std::fs::File;
 
 use countersign_masker::schema::ColumnType;
-use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, TimeZone};
+use polars::prelude::{
+    Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, TimeUnit, TimeZone,
+};
 use polars::series::IsSorted;
 use polars_io::SerReader;
 use polars_io::parquet::metadata::FileMetadataRef;
@@ -111,8 +113,10 @@ fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
     let mut series = match (series.dtype(), ty) {
         (DataType::Categorical(..) | DataType::Enum(..), ColumnType::Text) => series.cast(&DataType::String)?,
         (DataType::Datetime(unit, Some(_)), ColumnType::TimestampTz) => {
-            let instants = series.to_physical_repr().i64()?.clone();
-            instants.into_datetime(*unit, Some(TimeZone::UTC)).into_series().cast(&ty.dtype())?
+            // Cast without the zone, then named UTC: without polars' `timezones` feature a cast may lose the zone.
+            let instants = series.to_physical_repr().i64()?.clone().into_datetime(*unit, None).into_series();
+            let instants = instants.cast(&ColumnType::Timestamp.dtype())?.to_physical_repr().into_owned();
+            instants.i64()?.clone().into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_series()
         }
         (DataType::Datetime(..), ColumnType::Timestamp) => series.cast(&ty.dtype())?,
         _ => series.clone(),

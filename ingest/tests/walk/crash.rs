@@ -105,7 +105,7 @@ fn whoever_comes_after_a_dead_worker_finds_out_what_it_did() {
         let mut worker = Worker::connect(&core, "successor").unwrap();
         worker.work(trace, None).unwrap_or_else(|e| panic!("{death:?}: {e}"));
         let kinds = bench.world.kinds(trace).unwrap();
-        assert_eq!(kinds.get(3..).unwrap(), expect, "{death:?}");
+        assert_eq!(&kinds[3..], expect, "{death:?}");
         let answer = inbox.wait(trace, PATIENCE, true).unwrap();
         crate::world::expect(&answer, Word::Delivered, None);
         assert_eq!(answer.status.rows, Some(600));
@@ -266,4 +266,56 @@ fn the_service_killed_again_and_again_loses_nothing_and_delivers_nothing_twice()
     all_delivered_once(&world, &mut inbox, &traces);
     world.prove().unwrap();
     world.stop_service();
+}
+
+#[test]
+fn a_full_disk_under_the_ledger_stops_the_service_and_nothing_leaves() {
+    const NAME: &str = "a_full_disk_under_the_ledger_stops_the_service_and_nothing_leaves";
+    let mut world = World::start("").unwrap();
+    let disk = world.folder.path().join("disk");
+    std::fs::create_dir_all(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&disk).output();
+    if !mounted.is_ok_and(|m| m.status.success()) {
+        return crate::support::skip(NAME, "this user may not mount a small disk");
+    }
+    /// Unmounts, however the test ends.
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        }
+    }
+    let mounted = Mounted(disk.clone());
+    let client = world.client("reports").unwrap();
+    let mut inbox = client.listen().unwrap();
+    world.stop_service();
+    let copied = Command::new("cp").arg("-a").arg(world.dir().join("ledger")).arg(&disk).status().unwrap();
+    assert!(copied.success());
+    let config = world.dir().join("countersign.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[ledger]\ndir = {:?}\n", disk.join("ledger"))).unwrap();
+    let mut command = Command::new(binary("countersign").unwrap());
+    command.arg("serve").arg("--config").arg(&config);
+    let mut process =
+        Process::start("countersign serve", &command, &world.folder.path().join("serve-full.log")).unwrap();
+    process.wait_for_output("listening", PATIENCE).unwrap();
+    // Not a byte is left on the ledger's disk.
+    let mut filler = std::fs::File::create(disk.join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 65_536]).is_ok() {}
+    drop(filler);
+    let mut traces = Vec::new();
+    for _ in 0..3 {
+        let (trace, token) = client.sign_request(&client.claims(&pg_people(&["id"])).unwrap()).unwrap();
+        client.publish("chunk.requests", token.as_bytes(), &[]).unwrap();
+        traces.push(trace);
+    }
+    let ended = process.wait_for_end(PATIENCE).unwrap();
+    assert_eq!(ended.code(), Some(70), "the process ends when its ledger does:\n{}", process.log());
+    assert!(inbox.next_status(Duration::from_secs(2)).unwrap().is_none(), "something left without an entry");
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    world.start_service().unwrap();
+    all_delivered_once(&world, &mut inbox, &traces);
+    world.prove().unwrap();
+    world.stop_service();
+    drop(mounted);
 }

@@ -32,8 +32,11 @@ pub struct World {
     pub extra: String,
 }
 
+/// Name, kind, groups, owner, the one it may act for.
+type Person = (&'static str, Kind, &'static [&'static str], Option<&'static str>, Option<&'static str>);
+
 /// The people of every world.
-pub const PEOPLE: [(&str, Kind, &[&str], Option<&str>, Option<&str>); 7] = [
+pub const PEOPLE: [Person; 7] = [
     ("reports", Kind::Service, &["analysts"], None, None),
     ("outsider", Kind::Service, &[], None, None),
     ("dana", Kind::Human, &["owners"], None, None),

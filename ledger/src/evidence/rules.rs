@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! request.received → identity.verified → policy.decided ┬ deny ──────────→ request.denied
-//!        └→ request.denied      └→ request.denied       ├ permit ────────→ source.queried(n) → chunk.masked(n)
+//!                               └→ request.denied       ├ permit ────────→ source.queried(n) → chunk.masked(n)
 //!                                                       │      → delivery.intended(n) ┬→ delivery.committed(n) → request.completed
 //!                                                       │                             └→ delivery.aborted(n) → source.queried(n+1) …
 //!                                                       └ needs_approval → approval.requested → approval.used … → policy.decided …

@@ -608,6 +608,14 @@ fn approvals() {
     );
     check("not used", |w| w.remove("approved/use-grant-anna"), "approval-missing");
     check(
+        "a group that was asked is forgotten",
+        |w| {
+            w.remove("approved/use-grant-boris");
+            tweak!(w, "approved/settled", PolicyDecided, |s| s.approval.clear());
+        },
+        "approval-missing",
+    );
+    check(
         "none used",
         |w| {
             w.remove("approved/use-grant-anna");
