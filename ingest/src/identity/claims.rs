@@ -253,15 +253,17 @@ mod tests {
     #[test]
     fn jti_needs_128_bits() {
         let check = |jti: &str, ok: bool| assert_eq!(expect_jti(jti).is_ok(), ok, "{jti}");
-        check("AAAAAAAAAAAAAAAAAAAAAA", true);
+        check("AAAAAAAAAAAAAAAAAAAAAz", true);
         check(&new_jti().unwrap(), true);
         check("6f1c2a52-7c0b-4d4e-9d57-0a4f8a3a9b11", true);
         check("0123456789abcdef0123456789abcdef", true);
         check("0123456789abcdef0123456789abcde", false);
         check("short", false);
-        check("AAAAAAAAAAAAAAAAAAAAA", false);
-        check("AAAAAAAAAAAAAAAAAAAAAA\n", false);
-        check(&"A".repeat(129), false);
+        check("AAAAAAAAAAAAAAAAAAAAz", false);
+        // Digits of hexadecimal alone hold four bits each.
+        check("AAAAAAAAAAAAAAAAAAAAAA", false);
+        check("AAAAAAAAAAAAAAAAAAAAAz\n", false);
+        check(&"z".repeat(129), false);
     }
 
     #[test]

@@ -199,7 +199,7 @@ pub(super) fn statement(
         "/* countersign trace={trace} */ COPY (SELECT {selected} FROM {}.{}{filter}{order} LIMIT {}) TO STDOUT (FORMAT binary)",
         quoted(&table.schema),
         quoted(&table.table),
-        rows_to_ask(plan),
+        rows_to_ask(plan).min(i64::MAX.unsigned_abs()),
     );
     Ok(Statement { sql, values: writer.values })
 }
