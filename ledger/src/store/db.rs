@@ -26,6 +26,8 @@ use std::{
     fs::{File, TryLockError},
     ops::Range,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A column family.
@@ -127,12 +129,20 @@ fn base_options() -> Options {
 
 /// Makes sure that nobody else has the database open. RocksDB has a lock of its own, and takes it only after it has renamed and
 /// removed its log files, those of the other process.
+///
+/// A lock that was just let go can still be held for an instant by a child that this process is starting, between its fork and
+/// its exec: so it is tried for a moment.
 fn lock_folder(path: &Path) -> Result<File, StoreError> {
+    const PATIENCE: Duration = Duration::from_millis(500);
     let folder = File::open(path).map_err(StoreError::io("open", path))?;
-    match folder.try_lock() {
-        Ok(()) => Ok(folder),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
-        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.to_owned())),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", path)(e)),
+        }
     }
 }
 
