@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use countersign_ledger::evidence::digest::sha256;
 use countersign_ledger::evidence::jws::{self, PublicKey, Unverified};
 use countersign_ledger::evidence::{Class, Commitment, TraceId};
-use countersign_ledger::tlog::Hash;
+use countersign_ledger::tlog::{Hash, VerifierKey};
 use countersign_masker::KeyRange;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -72,6 +72,18 @@ impl Client {
     pub fn new(config: ClientConfig) -> anyhow::Result<Self> {
         let key = PrivateKey::load(&config.key)?;
         Ok(Self { config, key })
+    }
+
+    /// The ledger's verifier key, where the configuration names it or a file of it.
+    pub fn ledger_key(&self) -> anyhow::Result<Option<VerifierKey>> {
+        let Some(named) = &self.config.ledger_key else { return Ok(None) };
+        let text = if named.contains('+') {
+            named.clone()
+        } else {
+            let path = self.config.key.parent().map(|base| base.join(named)).unwrap_or_else(|| named.into());
+            std::fs::read_to_string(&path).with_context(|| format!("the ledger's key `{}`", path.display()))?
+        };
+        Ok(Some(text.trim().parse().context("the ledger's key")?))
     }
 
     /// A request's claims, good for ten minutes.

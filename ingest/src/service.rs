@@ -4,10 +4,9 @@
 use crate::broker::{self, BrokerError, ensure_topics as create_topics};
 use crate::config::Config;
 use crate::identity::Registry;
-use crate::pipeline::chunk::is_work;
 use crate::pipeline::sources::Sources;
-use crate::pipeline::worker::{self, work_record};
-use crate::pipeline::{Core, Drain, Fault};
+use crate::pipeline::worker;
+use crate::pipeline::{Busy, Core, Drain};
 use crate::{approval, door, http};
 use anyhow::{Context, bail};
 use countersign_ledger::store::{Ledger, Options};
@@ -131,6 +130,7 @@ impl Service {
             sources: Arc::new(Sources::default()),
             tokens: Arc::new(token_keys(&config)?),
             runtime: tokio::runtime::Handle::current(),
+            busy: Arc::new(Busy::default()),
             drain: Arc::new(Drain::default()),
             config: Arc::new(config),
             embedded,
@@ -142,7 +142,8 @@ impl Service {
         let (http, http_task) = listen(core.config.http.listen, http::routes(core.clone()), &core).await?;
         let mut threads = Vec::new();
         let at = core.clone();
-        tokio::task::spawn_blocking(move || take_up(&at)).await?.context("work that was under way")?;
+        let taken_up = tokio::task::spawn_blocking(move || worker::take_up(&at, &worker::connect(&at, "start")?));
+        taken_up.await?.context("work that was under way")?;
         threads.push(spawn("door", &core, door::run)?);
         threads.push(spawn("approvals", &core, approval::run)?);
         for n in 0..core.config.service.workers.max(1) {
@@ -188,22 +189,6 @@ impl Service {
             tracing::error!("the ledger could not be closed");
         }
     }
-}
-
-/// Puts every trace that is not finished and does not wait for people back on `chunk.work`: its record there may be lost, and
-/// one too many does no harm.
-fn take_up(core: &Core) -> Result<(), Fault> {
-    let mut records = Vec::new();
-    for (trace, _) in core.ledger.open_traces() {
-        if core.ledger.trace(&trace)?.is_some_and(|head| is_work(head.state.phase)) {
-            records.push(work_record(trace));
-        }
-    }
-    if !records.is_empty() {
-        tracing::info!(traces = records.len(), "taking up work that was under way");
-        worker::connect(core, "start")?.transact(records, None)?;
-    }
-    Ok(())
 }
 
 fn spawn(name: &str, core: &Core, run: impl FnOnce(&Core) + Send + 'static) -> anyhow::Result<JoinHandle<()>> {

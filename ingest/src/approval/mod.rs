@@ -2,14 +2,14 @@
 //! group that was asked has answered. What waits is known from the ledger alone, so a restart forgets nothing; a request that
 //! waits occupies no thread and no partition.
 
-use crate::broker::{self, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
+use crate::broker::{self, Incoming, Member, Outgoing, Transactor, offsets_after};
 use crate::door;
 use crate::identity::claims::{self, ApprovalClaims, ApprovalDecision};
 use crate::identity::{Identity, Registry};
 use crate::pipeline::chunk::{claims_of, steps_of};
 use crate::pipeline::request::{Identified, Rejected};
 use crate::pipeline::status::{Status, Word};
-use crate::pipeline::worker::{connect, work_record};
+use crate::pipeline::worker::{connect, take_up, work_record};
 use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified, Verified};
 use countersign_ledger::evidence::step::{
@@ -33,6 +33,7 @@ struct Grant {
     trace: TraceId,
     index: u64,
     leaf: Hash,
+    identity: String,
     groups: Vec<String>,
     digest: Hash,
     obligations: Hash,
@@ -69,6 +70,8 @@ fn consume(core: &Core) -> Result<(), Fault> {
     let kafka = &core.config.kafka;
     let member = Member::join(kafka, "countersign-approvals", &[broker::APPROVALS], Duration::from_secs(300))?;
     let mut office = Office::open(core)?;
+    // Requests that were taken on, and whose work went down with a transaction.
+    take_up(core, &transactor)?;
     while !core.drain.is_on() {
         let batch = member.batch(64, Duration::from_millis(200))?;
         let mut out = Vec::new();
@@ -89,10 +92,10 @@ fn consume(core: &Core) -> Result<(), Fault> {
 
 /// The request that waits under a trace, `None` where none does.
 pub fn waiting(core: &Core, trace: TraceId) -> Result<Option<Waiting>, Fault> {
-    let Some((head, state, steps)) = steps_of(core, trace)? else { return Ok(None) };
-    if state.phase != Phase::Waiting {
+    if core.ledger.trace(&trace)?.is_none_or(|head| head.state.phase != Phase::Waiting) {
         return Ok(None);
     }
+    let Some((head, state, steps)) = steps_of(core, trace)? else { return Ok(None) };
     let asked = steps.into_iter().rev().find_map(|(_, s)| match s {
         Step::ApprovalRequested(s) => Some(s),
         _ => None,
@@ -104,7 +107,12 @@ pub fn waiting(core: &Core, trace: TraceId) -> Result<Option<Waiting>, Fault> {
 pub fn all_waiting(core: &Core) -> Result<Vec<Waiting>, Fault> {
     let mut all = Vec::new();
     for (trace, _) in core.ledger.open_traces() {
-        all.extend(waiting(core, trace)?);
+        match waiting(core, trace) {
+            Ok(waiting) => all.extend(waiting),
+            // One trace that cannot be read must not stand in the way of the others.
+            Err(error @ Fault::Trace { .. }) => tracing::error!(%trace, %error, "a waiting request cannot be read"),
+            Err(error) => return Err(error),
+        }
     }
     Ok(all)
 }
@@ -147,10 +155,14 @@ impl<'a> Office<'a> {
         let (signer, reason) = match self.verify(&registry, record, now) {
             Ok(answer) => {
                 // The very same answer once more, after a crash or by a second copy: it changes nothing.
-                if self.core.ledger.trace(&answer.trace)?.is_some()
-                    && answer.claims.decision != ApprovalDecision::Revoke
-                {
-                    return self.settle(transactor, TraceId(answer.claims.request), now);
+                if let Some(result) = self.known(transactor, &answer, now)? {
+                    return match result {
+                        Ok(out) => Ok(out),
+                        Err(reason) => {
+                            let signer = Some(answer.approver);
+                            door::reject(self.core, transactor, DOOR, &[(record, Rejected { reason, signer })])
+                        }
+                    };
                 }
                 let result = match answer.claims.decision {
                     ApprovalDecision::Revoke => self.revoke(&answer)?,
@@ -195,6 +207,47 @@ impl<'a> Office<'a> {
         Ok(Answer { approver, claims, token, trace })
     }
 
+    /// An answer whose trace exists: the very same once more, whose consequence may have been lost in a crash, or another one
+    /// under its `jti`. `None` where there is no such trace.
+    fn known(
+        &mut self,
+        transactor: &Transactor,
+        answer: &Answer,
+        now: u64,
+    ) -> Result<Option<Result<Vec<Outgoing>, Reason>>, Fault> {
+        let Some((_, _, steps)) = steps_of(self.core, answer.trace)? else { return Ok(None) };
+        let c = &answer.claims;
+        let is_this = |request: &TraceId, digest: &Hash, obligations: &Hash, reason: &Commitment| {
+            request.0 == c.request && *digest == c.digest && *obligations == c.obligations && reason.0 == c.reason
+        };
+        match steps.first() {
+            Some((_, Step::ApprovalGranted(s)))
+                if c.decision == ApprovalDecision::Grant
+                    && is_this(&s.request, &s.digest, &s.obligations, &s.reason) =>
+            {
+                self.settle(transactor, s.request, now).map(|out| Some(Ok(out)))
+            }
+            Some((_, Step::ApprovalDenied(s)))
+                if c.decision == ApprovalDecision::Deny
+                    && is_this(&s.request, &s.digest, &s.obligations, &s.reason) =>
+            {
+                let out = match waiting(self.core, s.request)? {
+                    Some(w) if w.asked.request == s.digest && w.asked.obligations == s.obligations => {
+                        self.deny(transactor, &w)?
+                    }
+                    _ => Vec::new(),
+                };
+                Ok(Some(Ok(out)))
+            }
+            _ => Ok(Some(Err(Reason::JtiReused))),
+        }
+    }
+
+    fn deny(&self, transactor: &Transactor, waiting: &Waiting) -> Result<Vec<Outgoing>, Fault> {
+        let reason = Reason::ApprovalDenied;
+        self.end(transactor, waiting, RequestDenied { reason }.into(), Word::Denied, reason)
+    }
+
     /// A yes or a no. The inner error is the answer's fault, the outer the service's.
     fn answer(
         &mut self,
@@ -214,7 +267,7 @@ impl<'a> Office<'a> {
         }
         let requester = waiting.state.subject.as_deref().and_then(|p| registry.by_pseudonym(p));
         let Some(requester) = requester else { return Ok(Err(Reason::NotWaiting)) };
-        if is_self(approver, requester) {
+        if is_self(registry, approver, requester) {
             return Ok(Err(Reason::SelfApproval));
         }
         let groups: Vec<String> =
@@ -268,8 +321,7 @@ impl<'a> Office<'a> {
             self.grants.entry(request).or_default().push(grant);
             return Ok(Ok(self.settle(transactor, request, now)?));
         }
-        let step = RequestDenied { reason: Reason::ApprovalDenied };
-        Ok(Ok(self.end(transactor, &waiting, step.into(), Word::Denied, Reason::ApprovalDenied)?))
+        Ok(Ok(self.deny(transactor, &waiting)?))
     }
 
     fn may_approve(
@@ -340,6 +392,7 @@ impl<'a> Office<'a> {
             let phase = self.core.ledger.trace(&request)?.map(|h| h.state.phase);
             return Ok(if phase == Some(Phase::Permitted) { vec![work_record(request)] } else { Vec::new() });
         };
+        let registry = self.core.registry.load_full();
         let grants = self.grants.get(&request).map(Vec::as_slice).unwrap_or_default();
         let mut used: BTreeMap<TraceId, &Grant> = BTreeMap::new();
         for group in &waiting.asked.groups {
@@ -349,6 +402,8 @@ impl<'a> Office<'a> {
                     && g.obligations == waiting.asked.obligations
                     && g.not_before <= now
                     && now < g.not_after
+                    // Whoever was revoked since, or has left the group, has no say any more.
+                    && registry.by_pseudonym(&g.identity).is_some_and(|i| i.is_active(now) && i.groups.contains(group))
             };
             match grants.iter().find(counts) {
                 Some(grant) => used.insert(grant.trace, grant),
@@ -392,6 +447,7 @@ impl<'a> Office<'a> {
         }
         let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
         guards.push(identity.guard());
+        guards.extend(used.iter().filter_map(|g| registry.by_pseudonym(&g.identity)).map(|i| i.guard()));
         guards.extend(registry.rules_guards());
         steps.extend(decided.steps(self.core.config.service.approval_seconds, now));
         let append = Append {
@@ -442,8 +498,7 @@ impl<'a> Office<'a> {
             .because(reason)
             .jti(&request.claims.jti)
             .entry(appended.entries.last().map_or(0, |e| e.index().get()));
-        let partition = partition_of(&waiting.trace.0, transactor.partitions(&identity.status_topic)?);
-        Ok(vec![status.to(&identity, Some(partition))])
+        door::tell(transactor, &identity, &status)
     }
 
     /// Ends what has waited too long, and takes on what an approval that starts later has become good for.
@@ -468,6 +523,7 @@ fn grant(trace: TraceId, index: u64, leaf: Hash, s: &ApprovalGranted) -> Grant {
         trace,
         index,
         leaf,
+        identity: s.identity.clone(),
         groups: s.groups.clone(),
         digest: s.digest,
         obligations: s.obligations,
@@ -476,8 +532,13 @@ fn grant(trace: TraceId, index: u64, leaf: Hash, s: &ApprovalGranted) -> Grant {
     }
 }
 
-/// Whether an approver is the requester in another shape: itself, its owner, or the one it acts for.
-fn is_self(approver: &Identity, requester: &Identity) -> bool {
-    let is = |pseudonym: &Option<String>| pseudonym.as_deref() == Some(approver.pseudonym.as_str());
-    approver.pseudonym == requester.pseudonym || is(&requester.owner) || is(&requester.on_behalf_of)
+/// Whether an approver is the requester in another shape: whether those that stand behind the one (itself, its owner, the one
+/// it acts for) and those behind the other have anybody in common. By name, since a new key brings a new pseudonym.
+fn is_self(registry: &Registry, approver: &Identity, requester: &Identity) -> bool {
+    let behind = |identity: &Identity| -> BTreeSet<String> {
+        let others = [&identity.owner, &identity.on_behalf_of];
+        let others = others.into_iter().flatten().filter_map(|p| registry.by_pseudonym(p)).map(|i| i.name.clone());
+        others.chain([identity.name.clone()]).collect()
+    };
+    !behind(approver).is_disjoint(&behind(requester))
 }

@@ -44,6 +44,21 @@ pub enum BrokerError {
     /// Something took too long.
     #[error("{0}")]
     TimedOut(String),
+    /// There is no such topic.
+    #[error("there is no topic `{0}`")]
+    NoTopic(String),
+    /// What should be read has been deleted.
+    #[error("`{topic}` [{partition}] begins at {low}: offset {from} is gone")]
+    Gone {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The first offset that is left.
+        low: i64,
+        /// The offset that was asked for.
+        from: i64,
+    },
 }
 
 impl BrokerError {
@@ -249,12 +264,11 @@ impl Transactor {
     /// How many partitions a topic has.
     pub fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
         let what = format!("cannot read the metadata of topic `{topic}`");
-        let metadata =
-            self.producer.client().fetch_metadata(Some(topic), CALL).map_err(BrokerError::at(what.clone()))?;
+        let metadata = self.producer.client().fetch_metadata(Some(topic), CALL).map_err(BrokerError::at(what))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         match found.map(|t| (t.error(), t.partitions().len())) {
             Some((None, n)) if n > 0 => Ok(i32::try_from(n).unwrap_or(i32::MAX)),
-            _ => Err(BrokerError::TimedOut(format!("{what}: there is no such topic"))),
+            _ => Err(BrokerError::NoTopic(topic.into())),
         }
     }
 }
@@ -408,6 +422,11 @@ impl Reader {
         }
         if from >= end {
             return Ok(());
+        }
+        let what = format!("cannot read the beginning of `{}` [{partition}]", self.topic);
+        let (low, _) = self.all.fetch_watermarks(&self.topic, partition, CALL).map_err(BrokerError::at(what))?;
+        if from < low {
+            return Err(BrokerError::Gone { topic: self.topic.clone(), partition, low, from });
         }
         let mut assignment = TopicPartitionList::new();
         assignment

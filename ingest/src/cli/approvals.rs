@@ -6,6 +6,7 @@ use crate::client::Checked;
 use crate::identity::claims::ApprovalDecision;
 use clap::{Args, Subcommand};
 use countersign_ledger::evidence::TraceId;
+use countersign_ledger::evidence::jws::PublicKey;
 use countersign_ledger::tlog::Hash;
 use std::time::Duration;
 
@@ -116,7 +117,8 @@ pub(crate) fn render(checked: &Checked) -> anyhow::Result<String> {
     let c = &checked.claims;
     let mut out = String::new();
     writeln!(out, "request      {}", checked.view.trace)?;
-    writeln!(out, "from         {} (signature checked, key {})", c.iss, checked.view.key)?;
+    let key = PublicKey::from_text(checked.view.alg, &checked.view.key)?.thumbprint();
+    writeln!(out, "from         {} (signature checked, key {key})", c.iss)?;
     if let Some(name) = &c.on_behalf_of {
         writeln!(out, "on behalf of {name}")?;
     }

@@ -62,8 +62,9 @@ impl Init {
         if dir.exists() && std::fs::read_dir(dir).with_context(|| format!("`{}`", dir.display()))?.next().is_some() {
             bail!("`{}` is not empty", dir.display());
         }
-        if self.quorum == 0 || self.quorum > 1_000 {
-            bail!("a quorum of {} admins: between 1 and 1000 allowed", self.quorum);
+        if self.quorum != 1 {
+            // One admin enters with the log, and whoever should follow would need the others' signatures.
+            bail!("a quorum of {}: a new ledger has one admin, so only 1 is possible yet", self.quorum);
         }
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
         let mut seed = Zeroizing::new([0u8; 32]);

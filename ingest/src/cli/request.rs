@@ -1,7 +1,7 @@
 //! `countersign request`: signs, publishes, waits, and writes chunk and receipt.
 
 use super::ClientArgs;
-use crate::client::{Answer, Wish};
+use crate::client::{Answer, Client, Wish};
 use crate::pipeline::encode::Format;
 use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
@@ -83,6 +83,7 @@ impl Request {
                 eprintln!("request {trace}: {rows} rows in {} parts", answer.parts.len());
                 match &self.out {
                     Some(dir) => {
+                        check_receipt(&client, &answer)?;
                         for path in save(dir, trace, &answer)? {
                             println!("{}", path.display());
                         }
@@ -108,6 +109,14 @@ impl Request {
             }
         }
     }
+}
+
+/// Holds the receipt against the ledger's key, where the client knows it.
+fn check_receipt(client: &Client, answer: &Answer) -> anyhow::Result<()> {
+    let Some(key) = client.ledger_key()? else { return Ok(()) };
+    let receipt = Receipt::decode(&answer.receipt).context("the receipt")?;
+    receipt.verify(&client.config.origin, &[key]).context("the receipt does not hold")?;
+    Ok(())
 }
 
 /// Writes the parts as `<trace>.part-0001.<ending>` and the receipt as `<trace>.receipt`, once it is seen to hold.

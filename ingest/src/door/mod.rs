@@ -4,7 +4,7 @@
 //!
 //! A batch of records is judged one after the other and appended together: the ledger groups what waits at the same time.
 
-use crate::broker::{self, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
+use crate::broker::{self, BrokerError, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
 use crate::identity::{Identity, Registry};
 use crate::pipeline::chunk::is_work;
 use crate::pipeline::request::{DOOR, Decided, Identified, Received, Rejected, opening, split_dataset};
@@ -109,6 +109,12 @@ pub fn take(core: &Core, transactor: &Transactor, batch: &[Incoming]) -> Result<
             Err(AppendError::HeadMoved { .. } | AppendError::GuardMoved { .. }) => {
                 out.extend(once_more(core, transactor, record, &mut rejected)?);
             }
+            // However often this is tried, the ledger will not take it: the caller is told no, without the columns.
+            Err(AppendError::TooLarge { .. } | AppendError::Rule { .. } | AppendError::Encoding { .. }) => {
+                let decided = decided.request.refused(&registry, Reason::TooLarge, now())?;
+                let append = opening_append(core, &registry, record, &decided, now())?;
+                out.extend(answer(transactor, &decided, &core.ledger.append(append)?)?);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -149,13 +155,25 @@ fn judge(core: &Core, transactor: &Transactor, registry: &Arc<Registry>, record:
         Err(reason) => request.refused(registry, reason, now)?,
         Ok(()) => decide(core, registry, &request, now)?,
     };
-    let (mut steps, opening) = opening(record, &request)?;
+    let append = opening_append(core, registry, record, &decided, now)?;
+    Ok(Judged::Decided { append: Box::new(append), decided: Box::new(decided) })
+}
+
+/// What opens a request's trace: the request, its caller, the decision and what it owes at once.
+fn opening_append(
+    core: &Core,
+    registry: &Registry,
+    record: &Incoming,
+    decided: &Decided,
+    now: u64,
+) -> Result<Append, Fault> {
+    let request = &decided.request;
+    let (mut steps, opening) = opening(record, request)?;
     steps.extend(decided.steps(core.config.service.approval_seconds, now));
     let payloads = vec![opening, decided.document.clone()];
     let mut guards = vec![request.identity.guard()];
     guards.extend(registry.rules_guards());
-    let append = Append { payloads, guards, ..Append::opening(request.trace, steps) };
-    Ok(Judged::Decided { append: Box::new(append), decided: Box::new(decided) })
+    Ok(Append { payloads, guards, ..Append::opening(request.trace, steps) })
 }
 
 /// Asks policy, with the table's columns as the source has them now.
@@ -198,8 +216,7 @@ fn known(
         Status::new(Some(request.trace), Word::Repeated).because(Reason::Repeated).jti(&request.claims.jti).entry(last);
     status.attempt = Some(head.state.attempt.get()).filter(|n| *n > 0);
     status.groups = if head.state.phase == Phase::Waiting { head.state.groups.clone() } else { Vec::new() };
-    let partition = status_partition(transactor, &request.identity, request.trace)?;
-    Ok(Judged::Known(vec![status.to(&request.identity, Some(partition))]))
+    Ok(Judged::Known(tell(transactor, &request.identity, &status)?))
 }
 
 fn is_at(received: &RequestReceived, record: &Incoming) -> bool {
@@ -208,8 +225,18 @@ fn is_at(received: &RequestReceived, record: &Incoming) -> bool {
         && i64::try_from(received.offset.get()) == Ok(record.offset)
 }
 
-fn status_partition(transactor: &Transactor, identity: &Identity, trace: TraceId) -> Result<i32, Fault> {
-    Ok(partition_of(&trace.0, transactor.partitions(&identity.status_topic)?))
+/// A status for its identity, on the partition of its trace; nothing where there is no topic to tell it on, since one identity
+/// without a topic must not stand in the way of all others.
+pub fn tell(transactor: &Transactor, identity: &Identity, status: &Status) -> Result<Vec<Outgoing>, Fault> {
+    match transactor.partitions(&identity.status_topic) {
+        Ok(n) => Ok(vec![status.to(identity, status.request.map(|trace| partition_of(&trace.0, n)))]),
+        Err(BrokerError::NoTopic(topic)) => {
+            metrics::counter!("countersign_statuses_lost_total").increment(1);
+            tracing::warn!(topic, "there is nowhere to tell a caller");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a decided request leads to: a status, and work where it is permitted.
@@ -227,8 +254,7 @@ pub fn answer(transactor: &Transactor, decided: &Decided, appended: &Appended) -
     if decided.verdict == Verdict::NeedsApproval {
         status.groups.clone_from(&decided.groups);
     }
-    let partition = status_partition(transactor, &request.identity, request.trace)?;
-    let mut out = vec![status.to(&request.identity, Some(partition))];
+    let mut out = tell(transactor, &request.identity, &status)?;
     if decided.verdict == Verdict::Permit {
         out.push(work_record(request.trace));
     }
@@ -262,10 +288,7 @@ pub fn reject(
         let value = serde_json::to_vec(&note).map_err(|e| Fault::Other(e.to_string()))?;
         out.push(Outgoing { topic: broker::REJECTED.into(), value, ..Outgoing::default() });
         if let Some(identity) = &why.signer {
-            let status = Status::new(None, Word::Rejected).because(why.reason);
-            if transactor.partitions(&identity.status_topic).is_ok() {
-                out.push(status.to(identity, None));
-            }
+            out.extend(tell(transactor, identity, &Status::new(None, Word::Rejected).because(why.reason))?);
         }
     }
     for (record, reason, count) in entries {

@@ -90,11 +90,14 @@ async fn checkpoint(State(core): State<Core>) -> Response {
 async fn tile(State(core): State<Core>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let path = format!("tile/{path}");
     let ledger = core.ledger.clone();
+    let mut caching = "public, max-age=31536000, immutable";
     let read: Box<dyn FnOnce() -> Result<Option<Vec<u8>>, StoreError> + Send> = if path.starts_with("tile/entries/") {
         let reader = authenticate(&core, &headers)?;
         if !may(&core, &reader, Action::Audit) {
             return Err(Refusal(StatusCode::FORBIDDEN, "reading entries needs the audit right".into()));
         }
+        // What needs a right must not be kept by a cache for those without it.
+        caching = "private, no-store";
         let at: BundlePath = path.parse().map_err(|e: PathError| Refusal(StatusCode::BAD_REQUEST, e.to_string()))?;
         Box::new(move || ledger.bundle(at.index, Some(at.width)))
     } else {
@@ -104,10 +107,7 @@ async fn tile(State(core): State<Core>, Path(path): Path<String>, headers: Heade
     let bytes =
         tokio::task::spawn_blocking(read).await.map_err(|e| Fault::Other(e.to_string()))?.map_err(Fault::from)?;
     let bytes = bytes.ok_or_else(not_found)?;
-    let kind = [
-        (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-    ];
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, caching)];
     Ok((kind, bytes).into_response())
 }
 
@@ -155,7 +155,10 @@ pub fn heads_of(registry: &Registry) -> Heads {
 async fn submit(State(core): State<Core>, body: Bytes) -> Result<String, Refusal> {
     let submission: Submission = serde_json::from_slice(&body)
         .map_err(|e| Refusal(StatusCode::BAD_REQUEST, format!("not a signed change: {e}")))?;
-    let index = apply_change(&core, submission).await.map_err(|error| match error {
+    // In a task of its own: a client that hangs up must not leave a change without what follows from it.
+    let applied = tokio::spawn(async move { apply_change(&core, submission).await }).await;
+    let applied = applied.map_err(|e| Fault::Other(e.to_string()))?;
+    let index = applied.map_err(|error| match error {
         ChangeError::Ledger(error) => Refusal::from(Fault::from(error)),
         ChangeError::Stale => Refusal(StatusCode::CONFLICT, error.to_string()),
         error => Refusal(StatusCode::BAD_REQUEST, error.to_string()),
@@ -171,7 +174,7 @@ pub async fn apply_change(core: &Core, submission: Submission) -> Result<u64, Ch
         .map_err(|e| ChangeError::Invalid(e.to_string()))??;
     core.sources.forget_schemas();
     if let Err(error) = crate::service::ensure_topics(core).await {
-        // The change stands. Until the topics are there, requests of a new identity wait.
+        // The change stands. Until its topics are there a new identity gets no status and no chunk.
         tracing::warn!(%error, "the topics of the identities could not all be made");
     }
     Ok(index)
@@ -236,8 +239,12 @@ async fn approvals(State(core): State<Core>, headers: HeaderMap) -> Result<axum:
     let views = tokio::task::spawn_blocking(move || -> Result<Vec<WaitingView>, Fault> {
         let mut views = Vec::new();
         for waiting in approval::all_waiting(&core)? {
-            if may_see(&core, &reader, &waiting) {
-                views.push(view(&core, &waiting)?);
+            if !may_see(&core, &reader, &waiting) {
+                continue;
+            }
+            match view(&core, &waiting) {
+                Ok(view) => views.push(view),
+                Err(error) => tracing::error!(trace = %waiting.trace, %error, "a waiting request cannot be shown"),
             }
         }
         Ok(views)

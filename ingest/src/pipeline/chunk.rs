@@ -190,6 +190,10 @@ impl Permitted {
             Err(AppendError::Deadline { .. }) => {
                 Err(Stop::Failed(Reason::ApprovalExpired, "an approval or registration ended before delivery".into()))
             }
+            // However often this is tried, the ledger will not take it.
+            Err(error @ (AppendError::TooLarge { .. } | AppendError::Rule { .. } | AppendError::Encoding { .. })) => {
+                Err(Stop::Failed(Reason::Internal, error.to_string()))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -199,9 +203,14 @@ impl Permitted {
         self.check_standing(now())?;
         let (connection, table) = split_dataset(&self.claims.dataset)
             .ok_or_else(|| Stop::Failed(Reason::Internal, "the data set has no table".into()))?;
+        let registry = core.registry.load_full();
+        if let Some(catalog) = &registry.catalog {
+            // After a restart the source has not seen the table's stated types yet.
+            core.runtime.block_on(core.sources.schema(&registry, &catalog.value, connection, table))?;
+        }
         let source = core
             .sources
-            .get(&core.registry.load(), connection)?
+            .get(&registry, connection)?
             .ok_or_else(|| Stop::Failed(Reason::SourceUnavailable, "the connection is gone".into()))?;
         let prepared = core.runtime.block_on(source.prepare(&self.trace.to_string(), table, &self.plan))?;
         let attempt = self.next_attempt();
@@ -286,7 +295,11 @@ impl MaskedParts {
         let Self { work, attempt, head, account, parts, digests, salt, format, fingerprint } = self;
         work.check_standing(now())?;
         let identity = &work.identity;
-        let partition = partition_of(&work.trace.0, transactor.partitions(&identity.status_topic)?);
+        let partitions = match transactor.partitions(&identity.status_topic) {
+            Err(error @ BrokerError::NoTopic(_)) => return Err(Stop::Failed(Reason::NoDestination, error.to_string())),
+            partitions => partitions?,
+        };
+        let partition = partition_of(&work.trace.0, partitions);
         let end = reader.end(partition)?;
         let destination = Payload::new(Class::Delivery, identity.chunk_topic.as_bytes());
         let intended = DeliveryIntended {

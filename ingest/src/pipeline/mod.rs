@@ -24,8 +24,9 @@ use crate::identity::Shared;
 use countersign_ledger::evidence::TraceId;
 use countersign_ledger::store::{AppendError, Ledger, StoreError};
 use countersign_masker::TokenKeys;
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What every part of the service works with.
@@ -45,8 +46,39 @@ pub struct Core {
     pub embedded: bool,
     /// Where asynchronous work runs that a thread waits for.
     pub runtime: tokio::runtime::Handle,
+    /// The traces that workers are at.
+    pub busy: Arc<Busy>,
     /// Set once: finish what is under way and stop.
     pub drain: Arc<Drain>,
+}
+
+/// The traces that workers of this process are at, each held by one.
+#[derive(Debug, Default)]
+pub struct Busy {
+    traces: Mutex<HashSet<TraceId>>,
+    freed: Condvar,
+}
+
+/// A trace that is held; let go when dropped.
+pub struct Held<'a>(&'a Busy, TraceId);
+
+impl Busy {
+    /// Holds a trace, waiting while another worker does.
+    pub fn take(&self, trace: TraceId) -> Held<'_> {
+        // The set holds whole values only, so one that a thread left behind while it panicked is still right.
+        let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        while !traces.insert(trace) {
+            traces = self.freed.wait(traces).unwrap_or_else(PoisonError::into_inner);
+        }
+        Held(self, trace)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.traces.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.freed.notify_all();
+    }
 }
 
 /// The wish to stop, shared by all threads.

@@ -143,7 +143,7 @@ impl Identified {
             None => None,
             // An agent acts for the one it is registered for, or for nobody.
             Some(name) => match registry.by_name(name) {
-                Some(i) if !i.revoked && Some(&i.pseudonym) == self.identity.on_behalf_of.as_ref() => {
+                Some(i) if i.is_active(now) && Some(&i.pseudonym) == self.identity.on_behalf_of.as_ref() => {
                     Some(name.clone())
                 }
                 _ => return self.refused(registry, Reason::Forbidden, now),

@@ -5,7 +5,7 @@
 use super::chunk::{self, Permitted, Stop, find_delivery, is_work, steps_of};
 use super::status::{Status, Word};
 use super::{Core, Fault};
-use crate::broker::{self, BrokerError, Incoming, Member, Outgoing, Reader, Transactor, offsets_after, partition_of};
+use crate::broker::{self, BrokerError, Incoming, Member, Outgoing, Reader, Transactor, offsets_after};
 use countersign_ledger::evidence::step::{
     DeliveryAborted, DeliveryCommitted, DeliveryIntended, Int, RequestCompleted, RequestFailed,
 };
@@ -32,8 +32,17 @@ type Progress<'a> = Option<(&'a TopicPartitionList, &'a ConsumerGroupMetadata)>;
 
 /// Runs a worker until the service drains. A fault of Kafka or a source makes it start over with fresh connections.
 pub fn run(core: &Core, name: &str) {
+    let mut first = true;
     while !core.drain.is_on() {
-        if let Err(fault) = Worker::connect(core, name).and_then(|mut worker| worker.consume()) {
+        let started = Worker::connect(core, name).and_then(|mut worker| {
+            if !first {
+                // A transaction may have taken an offset along although its worker was told otherwise.
+                take_up(core, &worker.transactor)?;
+            }
+            first = false;
+            worker.consume()
+        });
+        if let Err(fault) = started {
             metrics::counter!("countersign_worker_faults_total").increment(1);
             tracing::warn!(worker = name, error = %fault, "the worker starts over");
             core.drain.sleep(PAUSE);
@@ -43,11 +52,6 @@ pub fn run(core: &Core, name: &str) {
 
 impl Worker {
     /// Connects to Kafka under the worker's own transactional id, which ends what an earlier worker of that name left open.
-    pub fn completed(attempt: Int) -> Vec<Step> {
-        vec![RequestCompleted { attempt }.into()]
-    }
-
-    /// A transactor under the name of one thread of this service.
     pub fn connect(core: &Core, name: &str) -> Result<Self, Fault> {
         let transactor = connect(core, name)?;
         Ok(Self { core: core.clone(), name: name.into(), transactor, readers: HashMap::new() })
@@ -71,8 +75,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Brings a trace to its end, and commits `progress` with the last of it.
+    /// Brings a trace to its end, and commits `progress` with the last of it. One process owns the ledger, so keeping two
+    /// workers off one trace in here keeps them off it everywhere.
     pub fn work(&mut self, trace: TraceId, progress: Progress<'_>) -> Result<(), Fault> {
+        let busy = self.core.busy.clone();
+        let _mine = busy.take(trace);
+        self.work_alone(trace, progress)
+    }
+
+    fn work_alone(&mut self, trace: TraceId, progress: Progress<'_>) -> Result<(), Fault> {
         loop {
             let Some(head) = self.core.ledger.trace(&trace)? else {
                 return self.send(Vec::new(), progress);
@@ -142,7 +153,12 @@ impl Worker {
             .ok_or_else(|| Fault::Trace { trace, reason: "there is no intent".into() })?;
         let patience = Duration::from_secs(self.core.config.service.transaction_seconds + 30);
         let reader = self.reader(&work.identity.status_topic)?;
-        let found = find_delivery(reader, trace, &intent, patience).map_err(Fault::from)?;
+        let found = match find_delivery(reader, trace, &intent, patience) {
+            Err(error @ BrokerError::Gone { .. }) => {
+                return Err(Fault::Trace { trace, reason: error.to_string() }.into());
+            }
+            found => found.map_err(Fault::from)?,
+        };
         let steps: Vec<Step> = match found {
             Some(offset) => vec![
                 DeliveryCommitted {
@@ -198,8 +214,7 @@ impl Worker {
         if let Some(Step::RequestReceived(received)) = steps.first().map(|(_, s)| s) {
             status = status.jti(chunk::claims_of(&self.core, trace, received)?.jti);
         }
-        let partition = partition_of(&trace.0, self.transactor.partitions(&identity.status_topic)?);
-        Ok(vec![status.to(identity, Some(partition))])
+        crate::door::tell(&self.transactor, identity, &status)
     }
 
     fn send(&self, records: Vec<Outgoing>, progress: Progress<'_>) -> Result<(), Fault> {
@@ -217,6 +232,22 @@ impl Worker {
         }
         self.readers.get(topic).ok_or_else(|| BrokerError::TimedOut(format!("no reader for `{topic}`")))
     }
+}
+
+/// Puts every trace that is not finished and does not wait for people back on `chunk.work`: its record there may be lost, and
+/// one too many does no harm.
+pub fn take_up(core: &Core, transactor: &Transactor) -> Result<(), Fault> {
+    let mut records = Vec::new();
+    for (trace, _) in core.ledger.open_traces() {
+        if core.ledger.trace(&trace)?.is_some_and(|head| is_work(head.state.phase)) {
+            records.push(work_record(trace));
+        }
+    }
+    if !records.is_empty() {
+        tracing::info!(traces = records.len(), "taking up work that was under way");
+        transactor.transact(records, None)?;
+    }
+    Ok(())
 }
 
 fn completed(attempt: Int) -> Vec<Step> {
