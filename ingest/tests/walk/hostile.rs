@@ -210,13 +210,8 @@ fn what_is_no_request_is_rejected_with_a_reason_and_leaves_an_entry() {
     for (name, record, reason) in cases {
         let from = world.service().core.ledger.size().get();
         world.publish_raw(broker::REQUESTS, &record).unwrap_or_else(|e| panic!("{name}: {e:#}"));
-        settle(world).unwrap();
-        let entries = world.entries_since(from).unwrap();
-        let found = entries
-            .iter()
-            .any(|e| matches!(&e.body, Step::RequestRejected(r) if r.reason == reason && r.count.get() == 1));
-        let kinds: Vec<_> = entries.iter().map(|e| format!("{:?}", e.body)).collect();
-        assert!(found, "{name}: expected {reason}, found {kinds:#?}");
+        let is = |step: &Step| matches!(step, Step::RequestRejected(r) if r.reason == reason && r.count.get() == 1);
+        world.wait_entry(from, is).unwrap_or_else(|e| panic!("{name}: expected {reason}: {e:#}"));
     }
     let (_, answer) = world.ask("reports", &people(&["id"])).unwrap();
     expect(&answer, Word::Delivered, None);
@@ -369,12 +364,8 @@ fn a_revoked_key_counts_no_longer() {
     let (trace, token) = client.sign_request(&client.claims(&people(&["id"])).unwrap()).unwrap();
     let from = world.service().core.ledger.size().get();
     client.publish(broker::REQUESTS, token.as_bytes(), &[]).unwrap();
-    settle(world).unwrap();
-    let entries = world.entries_since(from).unwrap();
-    assert!(
-        entries.iter().any(|e| matches!(&e.body, Step::RequestRejected(r) if r.reason == Reason::RevokedKey)),
-        "{entries:?}"
-    );
+    let is = |step: &Step| matches!(step, Step::RequestRejected(r) if r.reason == Reason::RevokedKey);
+    world.wait_entry(from, is).unwrap();
     assert!(world.service().core.ledger.trace(&trace).unwrap().is_none());
     world.prove().unwrap();
 }

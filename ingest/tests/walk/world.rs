@@ -13,7 +13,7 @@ use countersign::pipeline::now;
 use countersign::pipeline::status::{Status, Word};
 use countersign::service::Service;
 use countersign_ledger::evidence::step::{Kind, Reason};
-use countersign_ledger::evidence::{Entry, Step, TraceId};
+use countersign_ledger::evidence::{Entry, Phase, Step, TraceId};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -201,15 +201,41 @@ impl World {
         self.client(who)?.request(wish, PATIENCE, true)
     }
 
-    /// All entries of a trace.
+    /// All entries of a trace. A status is told before the entry that closes a delivery is in the ledger: that one is waited for.
     pub fn story(&self, trace: TraceId) -> Result<Vec<Step>> {
         let ledger = &self.service().core.ledger;
-        let head = ledger.trace(&trace)?.context("no such trace")?;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let head = loop {
+            let head = ledger.trace(&trace)?.context("no such trace")?;
+            if !matches!(head.state.phase, Phase::Intended | Phase::Committed) {
+                break head;
+            }
+            ensure!(std::time::Instant::now() < deadline, "trace {trace} stays at {:?}", head.state.phase);
+            std::thread::sleep(Duration::from_millis(5));
+        };
         head.entries.iter().map(|i| Ok(ledger.entry(*i)?.context("missing")?.body)).collect()
     }
 
     pub fn kinds(&self, trace: TraceId) -> Result<Vec<&'static str>> {
         Ok(self.story(trace)?.iter().map(Step::kind).collect())
+    }
+
+    /// Waits for an entry from `from` on that satisfies `is`; other tests write to the same ledger.
+    pub fn wait_entry(&self, from: u64, is: impl Fn(&Step) -> bool) -> Result<()> {
+        let ledger = &self.service().core.ledger;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let mut at = from;
+        loop {
+            match ledger.entry(at)? {
+                Some(entry) if is(&entry.body) => return Ok(()),
+                Some(_) => at += 1,
+                None if std::time::Instant::now() > deadline => {
+                    let found: Vec<_> = self.entries_since(from)?.into_iter().map(|e| e.body).collect();
+                    bail!("no such entry among {found:#?}");
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// Every entry from `from` on.
