@@ -4,14 +4,13 @@
 
 use crate::broker::{self, Incoming, Member, Outgoing, Transactor, offsets_after};
 use crate::door;
-use crate::identity::claims::{self, ApprovalClaims, ApprovalDecision};
+use crate::identity::claims::{self, ApprovalClaims, ApprovalDecision, Authentic, Rejected};
 use crate::identity::{Identity, Registry};
 use crate::pipeline::chunk::{claims_of, steps_of};
-use crate::pipeline::request::{Identified, Rejected};
+use crate::pipeline::request::Identified;
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, take_up, work_record};
 use crate::pipeline::{Core, Fault, now};
-use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified, Verified};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
     RequestFailed, Verdict,
@@ -154,54 +153,29 @@ impl<'a> Office<'a> {
         let registry = self.core.registry.load_full();
         let (signer, reason) = match self.verify(&registry, record, now) {
             Ok(answer) => {
-                // The very same answer once more, after a crash or by a second copy: it changes nothing.
-                if let Some(result) = self.known(transactor, &answer, now)? {
-                    return match result {
-                        Ok(out) => Ok(out),
-                        Err(reason) => {
-                            let signer = Some(answer.approver);
-                            door::reject(self.core, transactor, DOOR, &[(record, Rejected { reason, signer })])
-                        }
-                    };
-                }
-                let result = match answer.claims.decision {
-                    ApprovalDecision::Revoke => self.revoke(&answer)?,
-                    _ => self.answer(transactor, &registry, &answer, now)?,
+                let result = match self.known(transactor, &answer, now)? {
+                    Some(result) => result,
+                    None if answer.claims.decision == ApprovalDecision::Revoke => self.revoke(&answer)?,
+                    None => self.answer(transactor, &registry, &answer, now)?,
                 };
                 match result {
                     Ok(out) => return Ok(out),
                     Err(reason) => (Some(answer.approver), reason),
                 }
             }
-            Err((signer, reason)) => (signer, reason),
+            Err(Rejected { signer, reason }) => (signer, reason),
         };
         door::reject(self.core, transactor, DOOR, &[(record, Rejected { reason, signer })])
     }
 
-    fn verify(
-        &self,
-        registry: &Registry,
-        record: &Incoming,
-        now: u64,
-    ) -> Result<Answer, (Option<Arc<Identity>>, Reason)> {
-        let nobody = |reason| (None, reason);
-        if record.value.len() > MAX_TOKEN_BYTES {
-            return Err(nobody(Reason::TooLarge));
-        }
-        let token = Unverified::parse(&record.value).map_err(nobody)?;
-        claims::expect_typ::<ApprovalClaims>(&token).map_err(nobody)?;
-        let approver = registry.by_kid(&token.header.kid).ok_or(nobody(Reason::UnknownKey))?.clone();
-        let verified: Verified = token.verify(&approver.key).map_err(nobody)?;
-        if !approver.is_active(now) {
-            return Err(nobody(Reason::RevokedKey));
-        }
-        let somebody = |reason| (Some(approver.clone()), reason);
-        let claims: ApprovalClaims = verified.claims().map_err(somebody)?;
-        claims::expect_names(&claims, &self.core.config.origin, &approver.name).map_err(somebody)?;
-        match claims::expect_time(&claims, now) {
-            Err(Reason::Expired) => return Err(somebody(Reason::ApprovalExpired)),
-            other => other.map_err(somebody)?,
-        }
+    fn verify(&self, registry: &Registry, record: &Incoming, now: u64) -> Result<Answer, Rejected> {
+        let origin = &self.core.config.origin;
+        let Authentic { identity: approver, claims, .. } =
+            claims::authenticate::<ApprovalClaims>(registry, origin, &record.value, now)?;
+        claims::expect_time(&claims, now).map_err(|reason| Rejected {
+            reason: if reason == Reason::Expired { Reason::ApprovalExpired } else { reason },
+            signer: Some(approver.clone()),
+        })?;
         let token = Payload::new(Class::Approval, record.value.clone());
         let trace = TraceId::approval(&claims.iss, &claims.jti);
         Ok(Answer { approver, claims, token, trace })

@@ -5,9 +5,10 @@
 //! A batch of records is judged one after the other and appended together: the ledger groups what waits at the same time.
 
 use crate::broker::{self, BrokerError, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
+use crate::identity::claims::Rejected;
 use crate::identity::{Identity, Registry};
 use crate::pipeline::chunk::is_work;
-use crate::pipeline::request::{DOOR, Decided, Identified, Received, Rejected, opening, split_dataset};
+use crate::pipeline::request::{DOOR, Decided, Identified, Received, opening, split_dataset};
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, work_record};
 use crate::pipeline::{Core, Fault, now};

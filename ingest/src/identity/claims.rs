@@ -1,12 +1,14 @@
 //! The claims of the tokens that Countersign takes, strictly typed: an unknown or repeated member is refused. Their meaning
 //! and form are normative in `docs/formats.md`.
 
+use super::registry::{Identity, Registry};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_ledger::evidence::Reason;
 use countersign_ledger::evidence::jws::{self, Unverified};
 use countersign_ledger::tlog::Hash;
 use countersign_masker::KeyRange;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The longest that a request may be valid, in seconds.
 pub const MAX_LIFETIME_SECONDS: u64 = 3600;
@@ -156,7 +158,7 @@ pub struct AccessClaims {
 }
 
 /// The claims that every token has, for the checks that every token gets.
-pub trait Claims: for<'a> Deserialize<'a> {
+pub trait Claims: serde::de::DeserializeOwned {
     /// The `typ` of tokens with these claims.
     const TYP: &'static str;
     /// The last part of `aud`.
@@ -222,6 +224,47 @@ fn expect_jti(jti: &str) -> Result<(), Reason> {
     } else {
         Err(Reason::WeakJti)
     }
+}
+
+/// A token that its registered, active owner signed, for this ledger and this door. Whether its time is right is not said.
+#[derive(Debug)]
+pub struct Authentic<T> {
+    /// Who signed.
+    pub identity: Arc<Identity>,
+    /// What it says.
+    pub claims: T,
+    /// SHA-256 of the signing input.
+    pub digest: Hash,
+}
+
+/// A record that is no token of anybody's, or none that counts here.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Why.
+    pub reason: Reason,
+    /// The identity whose signature it bears, if it bears one: it is told.
+    pub signer: Option<Arc<Identity>>,
+}
+
+/// Finds out who signed a record of a Kafka door. `now` in Unix seconds.
+pub fn authenticate<T: Claims>(
+    registry: &Registry,
+    origin: &str,
+    record: &[u8],
+    now: u64,
+) -> Result<Authentic<T>, Rejected> {
+    let nobody = |reason| Rejected { reason, signer: None };
+    let token = Unverified::parse(record).map_err(nobody)?;
+    expect_typ::<T>(&token).map_err(nobody)?;
+    let identity = registry.by_kid(&token.header.kid).ok_or_else(|| nobody(Reason::UnknownKey))?.clone();
+    let verified = token.verify(&identity.key).map_err(nobody)?;
+    if !identity.is_active(now) {
+        return Err(nobody(Reason::RevokedKey));
+    }
+    let somebody = |reason| Rejected { reason, signer: Some(identity.clone()) };
+    let claims: T = verified.claims().map_err(somebody)?;
+    expect_names(&claims, origin, &identity.name).map_err(somebody)?;
+    Ok(Authentic { identity, claims, digest: verified.digest })
 }
 
 /// Checks verified claims against the clock, `now` in Unix seconds.

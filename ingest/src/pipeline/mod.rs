@@ -139,10 +139,3 @@ pub enum Fault {
     #[error("{0}")]
     Other(String),
 }
-
-impl Fault {
-    /// Whether somebody else has moved the trace on: then it is theirs, and nothing is wrong.
-    pub fn is_lost_race(&self) -> bool {
-        matches!(self, Self::Append(AppendError::HeadMoved { .. }))
-    }
-}

@@ -2,9 +2,8 @@
 //! in: nothing here waits, and nothing here has an effect.
 
 use crate::broker::Incoming;
-use crate::identity::claims::{self, RequestClaims};
+use crate::identity::claims::{self, Authentic, Rejected, RequestClaims};
 use crate::identity::{Identity, Registry};
-use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified};
 use countersign_ledger::evidence::step::{
     ApprovalRequested, Attest, DecidedColumn, IdentityVerified, Int, PolicyDecided, RequestDenied, RequestReceived,
     Verdict,
@@ -27,15 +26,6 @@ pub const MAX_COLUMNS: usize = 256;
 #[derive(Debug)]
 pub struct Received<'a>(pub &'a Incoming);
 
-/// A record that is not a request of anybody.
-#[derive(Debug)]
-pub struct Rejected {
-    /// Why.
-    pub reason: Reason,
-    /// The identity whose signature it bears, if it bears one: it is told.
-    pub signer: Option<Arc<Identity>>,
-}
-
 /// A request whose caller is known.
 #[derive(Debug, Clone)]
 pub struct Identified {
@@ -52,22 +42,10 @@ pub struct Identified {
 impl Received<'_> {
     /// Verifies the caller.
     pub fn verify(self, registry: &Registry, origin: &str, now: u64) -> Result<Identified, Rejected> {
-        let reject = |reason| Rejected { reason, signer: None };
-        if self.0.value.len() > MAX_TOKEN_BYTES {
-            return Err(reject(Reason::TooLarge));
-        }
-        let token = Unverified::parse(&self.0.value).map_err(reject)?;
-        claims::expect_typ::<RequestClaims>(&token).map_err(reject)?;
-        let identity = registry.by_kid(&token.header.kid).ok_or_else(|| reject(Reason::UnknownKey))?.clone();
-        let verified = token.verify(&identity.key).map_err(reject)?;
-        if !identity.is_active(now) {
-            return Err(reject(Reason::RevokedKey));
-        }
-        let reject = |reason| Rejected { reason, signer: Some(identity.clone()) };
-        let claims: RequestClaims = verified.claims().map_err(reject)?;
-        claims::expect_names(&claims, origin, &identity.name).map_err(reject)?;
+        let Authentic { identity, claims, digest } =
+            claims::authenticate::<RequestClaims>(registry, origin, &self.0.value, now)?;
         let trace = TraceId::request(&claims.iss, &claims.jti);
-        Ok(Identified { identity, claims, digest: verified.digest, trace })
+        Ok(Identified { identity, claims, digest, trace })
     }
 }
 
