@@ -3,10 +3,11 @@
 
 use crate::broker::{self, BrokerError, ensure_topics as create_topics};
 use crate::config::Config;
+use crate::door::rates::Rates;
 use crate::identity::Registry;
 use crate::pipeline::sources::Sources;
 use crate::pipeline::worker;
-use crate::pipeline::{Busy, Core, Drain};
+use crate::pipeline::{Busy, Core, Drain, now};
 use crate::{approval, door, http};
 use anyhow::{Context, bail};
 use countersign_ledger::store::{Ledger, Options};
@@ -125,9 +126,14 @@ impl Service {
             bail!("the ledger is read-only: {why}");
         }
         let registry = Registry::load(&ledger).context("what the ledger has put in force")?;
+        let rates = match &registry.policy {
+            Some(policy) => Rates::load(&ledger, &policy.value, now()).context("how often callers have asked")?,
+            None => Rates::default(),
+        };
         let core = Core {
             registry: Arc::new(arc_swap::ArcSwap::from_pointee(registry)),
             sources: Arc::new(Sources::default()),
+            rates: Arc::new(rates),
             tokens: Arc::new(token_keys(&config)?),
             runtime: tokio::runtime::Handle::current(),
             busy: Arc::new(Busy::default()),
@@ -154,12 +160,15 @@ impl Service {
         Ok(Self { core, http, metrics, threads, listeners: vec![http_task, metrics_task] })
     }
 
-    /// Waits until the ledger stops for good, and says why: the process must end then, since restart and recovery are the
-    /// only way on.
+    /// Waits until the ledger stops for good, or a thread ends that should not, and says why: the process must end then,
+    /// since restart and recovery are the only way on.
     pub async fn fatal(&self) -> String {
         loop {
             if let Some(why) = self.core.ledger.fatal() {
-                return why;
+                return format!("the ledger has stopped: {why}");
+            }
+            if let Some(thread) = self.threads.iter().find(|thread| thread.is_finished()) {
+                return format!("thread `{}` has ended", thread.thread().name().unwrap_or_default());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

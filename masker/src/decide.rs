@@ -261,6 +261,18 @@ pub fn decide(
     }
 }
 
+/// Whether every column that is asked for could be read, masked or clear, if the table has it: what policy and catalog say without
+/// the source. A policy that fails counts as a yes here, since [`decide`] then names it.
+pub fn may_read(policies: &Policies, catalog: &Catalog, subject: &Subject, ask: &Ask) -> bool {
+    let Some(table) = catalog.table(&ask.connection, &ask.table) else { return false };
+    let mut world = World::new(subject);
+    let table_uid = world.table(&ask.connection, &ask.table);
+    let classed = |column: &String| table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
+    let uids = ask.columns.iter().map(|column| world.column(&table_uid, column, classed(column))).collect::<Vec<_>>();
+    let Ok(evaluator) = world.evaluator(policies, subject, Some(&ask.purpose)) else { return true };
+    uids.iter().all(|uid| column_access(&evaluator, uid).map_or(true, |access| access.right != Right::None))
+}
+
 struct Permitted {
     approvals: BTreeSet<String>,
     policies: BTreeSet<String>,

@@ -18,11 +18,11 @@ pub mod schema;
 pub mod transform;
 
 pub use catalog::Catalog;
-pub use decide::{Ask, Decision, DenyReason, KeyRange, Obligations, Verdict, decide};
+pub use decide::{Ask, Decision, DenyReason, KeyRange, Obligations, Verdict, decide, may_read};
 pub use filter::Predicate;
 pub use frame::{Clear, ColumnAccount, MaskError, Masked, MaskedChunk, mask};
 pub use load::LoadError;
 pub use plan::Plan;
-pub use policy::{Action, Policies, Resource, Subject, permits};
+pub use policy::{Action, Policies, Rate, Resource, Subject, permits};
 pub use schema::{ColumnType, TableSchema};
 pub use transform::{Mask, TokenKeys};

@@ -25,6 +25,7 @@
 //! | `@mask("rule")` | permits to `read` | this mask takes the place of the catalog's |
 //! | `@rows("filter")` | permits to read | only these rows, in the language of [`filter`] |
 //! | `@limit("rows=1000, bytes=1000000, seconds=10")` | permits to read | at most so much in one chunk; any of the three |
+//! | `@limit("rate=20/hour")` | permits to read | an identity's requests that rest on it, in any hour (or `minute`); together with any of those |
 //!
 //! *Permits to read* are those whose scope names `read`, `read_clear` or both; annotations on a policy that could also say
 //! something about another action, on a `forbid`, or of another name are errors, and so is `@mask` on a permit that
@@ -139,6 +140,16 @@ pub(crate) struct Terms {
     pub(crate) mask: Option<Mask>,
     pub(crate) rows: Option<filter::Expr>,
     pub(crate) limit: Option<Limits>,
+    pub(crate) rate: Option<Rate>,
+}
+
+/// How often an identity may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So many requests at most …
+    pub requests: u64,
+    /// … in any so many seconds.
+    pub seconds: u64,
 }
 
 impl Policies {
@@ -195,6 +206,16 @@ impl Policies {
     /// The policies' names, sorted.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.terms.keys().map(String::as_str)
+    }
+
+    /// The rate of the policy of that name, where it has one.
+    pub fn rate(&self, id: &str) -> Option<Rate> {
+        self.terms.get(id)?.rate
+    }
+
+    /// The longest time over which a policy counts requests, in seconds; nothing where none does.
+    pub fn longest_rate(&self) -> Option<u64> {
+        self.terms.values().filter_map(|terms| Some(terms.rate?.seconds)).max()
     }
 
     pub(crate) fn terms(&self, id: &str) -> Option<&Terms> {
@@ -458,7 +479,10 @@ impl Annotated<'_> {
                     let rows = filter::parse(value).map_err(|error| self.error(name, format!("`@rows` {error}")))?;
                     terms.rows = Some(rows);
                 }
-                _ => terms.limit = Some(limits(value).map_err(|reason| self.error(name, reason))?),
+                _ => {
+                    let (limit, rate) = limits(value).map_err(|reason| self.error(name, reason))?;
+                    (terms.limit, terms.rate) = (Some(limit), rate);
+                }
             }
         }
         Ok(terms)
@@ -483,24 +507,35 @@ impl Annotated<'_> {
     }
 }
 
-/// Reads `rows=1000, bytes=1000000, seconds=10`.
-fn limits(text: &str) -> Result<Limits, String> {
+/// Reads `rows=1000, bytes=1000000, seconds=10, rate=20/hour`.
+fn limits(text: &str) -> Result<(Limits, Option<Rate>), String> {
     let mut limits = Limits { rows: u64::MAX, bytes: u64::MAX, seconds: u64::MAX };
+    let mut rate = None;
     let mut seen = BTreeSet::new();
     for part in text.split(',') {
         let (name, number) = part.split_once('=').unwrap_or((part, ""));
         let name = name.trim();
-        let slot = match name {
-            "rows" => &mut limits.rows,
-            "bytes" => &mut limits.bytes,
-            "seconds" => &mut limits.seconds,
-            _ => return Err(format!("`@limit` knows rows, bytes and seconds, found `{}`", name.escape_debug())),
+        let mut requests = 0;
+        let (slot, number) = match name {
+            "rows" => (&mut limits.rows, number),
+            "bytes" => (&mut limits.bytes, number),
+            "seconds" => (&mut limits.seconds, number),
+            "rate" => (&mut requests, number.split('/').next().unwrap_or_default()),
+            _ => return Err(format!("`@limit` knows rows, bytes, seconds and rate, found `{}`", name.escape_debug())),
         };
         let number = number.trim().parse().ok().filter(|number| (1..=MAX_NUMBER).contains(number));
         *slot = number.ok_or_else(|| format!("`@limit` has no whole number of 1 to {MAX_NUMBER} for `{name}`"))?;
         if !seen.insert(name) {
             return Err(format!("`@limit` names `{name}` twice"));
         }
+        if name == "rate" {
+            let seconds = match part.split_once('/').map(|(_, unit)| unit.trim()) {
+                Some("minute") => 60,
+                Some("hour") => 3600,
+                _ => return Err("`@limit` has no `/minute` or `/hour` for `rate`".to_owned()),
+            };
+            rate = Some(Rate { requests, seconds });
+        }
     }
-    Ok(limits)
+    Ok((limits, rate))
 }

@@ -163,8 +163,14 @@ fn broken_policies_name_line_and_reason() {
     check(&format!("@approval {read}"), "3: `@approval` names no group in ``");
     check(&format!("@rows(\"a = \")\n{read}"), "3: `@rows` at byte 4: expected a value, found the end");
     check(&format!("@limit(\"rows\") {read}"), "3: `@limit` has no whole number of 1 to 9007199254740991 for `rows`");
-    check(&format!("@limit(\"row=5\") {read}"), "3: `@limit` knows rows, bytes and seconds, found `row`");
+    check(&format!("@limit(\"row=5\") {read}"), "3: `@limit` knows rows, bytes, seconds and rate, found `row`");
     check(&format!("@limit(\"rows=5,rows=6\") {read}"), "3: `@limit` names `rows` twice");
+    check(&format!("@limit(\"rate=5\") {read}"), "3: `@limit` has no `/minute` or `/hour` for `rate`");
+    check(&format!("@limit(\"rate=5/day\") {read}"), "3: `@limit` has no `/minute` or `/hour` for `rate`");
+    check(
+        &format!("@limit(\"rate=/hour\") {read}"),
+        "3: `@limit` has no whole number of 1 to 9007199254740991 for `rate`",
+    );
     starts(&format!("@mask(\"none\") {read}"), "3: `none` is no mask, known are");
     check(
         &format!("@mask(\"null\") {clear}"),

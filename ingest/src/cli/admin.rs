@@ -1,6 +1,6 @@
 //! `countersign identity|admin|connection`: changes that admins sign.
 
-use super::ClientArgs;
+use super::{ChangeArgs, ClientArgs};
 use crate::config::CredentialRef;
 use crate::identity::change::{
     ConnectionDocument, IdentityRecord, Operation, StoreDocument, Submission, new_pseudonym, prove_possession,
@@ -41,7 +41,7 @@ pub(crate) enum IdentityCommand {
     /// Revoke an identity's key
     Revoke {
         #[command(flatten)]
-        client: ClientArgs,
+        change: ChangeArgs,
         name: String,
         /// key_compromised, superseded, left or administrative
         #[arg(long, value_parser = revocation)]
@@ -50,7 +50,7 @@ pub(crate) enum IdentityCommand {
     /// Set all groups of an identity
     Groups {
         #[command(flatten)]
-        client: ClientArgs,
+        change: ChangeArgs,
         name: String,
         groups: Vec<String>,
     },
@@ -59,7 +59,7 @@ pub(crate) enum IdentityCommand {
 #[derive(Args, Debug)]
 pub(crate) struct Register {
     #[command(flatten)]
-    client: ClientArgs,
+    change: ChangeArgs,
     /// The offer
     offer: PathBuf,
     /// service, workload, agent or human
@@ -83,9 +83,6 @@ pub(crate) struct Register {
     /// The topic for its chunks, unless `chunk.masked.<name>`
     #[arg(long)]
     destination: Option<String>,
-    /// Write the signed change to a file, for other admins to sign, instead of handing it in
-    #[arg(long)]
-    propose: Option<PathBuf>,
 }
 
 fn kind(word: &str) -> Result<Kind, String> {
@@ -101,19 +98,10 @@ impl IdentityCommand {
         match self {
             Self::NewKey { origin, name, out } => new_key(&origin, &name, &out),
             Self::Register(args) => args.run(),
-            Self::Revoke { client, name, reason } => {
-                report(client.client()?.change(Operation::RevokeIdentity { name, reason })?)
-            }
-            Self::Groups { client, name, groups } => {
-                report(client.client()?.change(Operation::SetGroups { name, groups })?)
-            }
+            Self::Revoke { change, name, reason } => change.make(Operation::RevokeIdentity { name, reason }),
+            Self::Groups { change, name, groups } => change.make(Operation::SetGroups { name, groups }),
         }
     }
-}
-
-fn report(index: u64) -> anyhow::Result<()> {
-    println!("in force from entry {index} on");
-    Ok(())
 }
 
 fn new_key(origin: &str, name: &str, out: &Path) -> anyhow::Result<()> {
@@ -131,34 +119,47 @@ fn new_key(origin: &str, name: &str, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl KeyOffer {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("`{}` is not an offer", path.display()))
+    }
+
+    /// The record of the one who made the offer, with a fresh pseudonym and no rights.
+    fn into_record(self, kind: Kind, not_after: u64) -> anyhow::Result<IdentityRecord> {
+        Ok(IdentityRecord {
+            name: self.name,
+            pseudonym: new_pseudonym()?,
+            kind,
+            admin: false,
+            groups: Vec::new(),
+            owner: None,
+            on_behalf_of: None,
+            alg: self.alg,
+            key: self.key,
+            not_after,
+            destination: None,
+            possession: self.possession,
+        })
+    }
+}
+
+/// The record of a person from the offer in a file.
+pub(crate) fn offered(path: &Path, not_after: u64) -> anyhow::Result<IdentityRecord> {
+    KeyOffer::read(path)?.into_record(Kind::Human, not_after)
+}
+
 impl Register {
     fn run(self) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(&self.offer).with_context(|| format!("`{}`", self.offer.display()))?;
-        let offer: KeyOffer = serde_json::from_str(&text).with_context(|| format!("`{}`", self.offer.display()))?;
-        let client = self.client.client()?;
-        let record = IdentityRecord {
-            name: offer.name,
-            pseudonym: new_pseudonym()?,
-            kind: self.kind,
+        let record = KeyOffer::read(&self.offer)?.into_record(self.kind, now() + self.days * 86_400)?;
+        self.change.make(Operation::RegisterIdentity(IdentityRecord {
             admin: self.admin,
             groups: self.groups,
             owner: self.owner,
             on_behalf_of: self.on_behalf_of,
-            alg: offer.alg,
-            key: offer.key,
-            not_after: now() + self.days * 86_400,
             destination: self.destination,
-            possession: offer.possession,
-        };
-        let operation = Operation::RegisterIdentity(record);
-        match self.propose {
-            None => report(client.change(operation)?),
-            Some(path) => {
-                std::fs::write(&path, serde_json::to_string_pretty(&client.propose(operation)?)? + "\n")?;
-                println!("signed; for the other admins: {}", path.display());
-                Ok(())
-            }
-        }
+            ..record
+        }))
     }
 }
 
@@ -204,7 +205,10 @@ impl AdminCommand {
                 println!("{} signatures", submission.signatures.len());
                 Ok(())
             }
-            Self::Submit { client, proposal } => report(client.client()?.submit(&read(&proposal)?)?),
+            Self::Submit { client, proposal } => {
+                println!("in force from entry {} on", client.client()?.submit(&read(&proposal)?)?);
+                Ok(())
+            }
         }
     }
 }
@@ -214,7 +218,7 @@ pub(crate) enum ConnectionCommand {
     /// Register a PostgreSQL database; its URL is read by the service from a file or a variable
     Postgres {
         #[command(flatten)]
-        client: ClientArgs,
+        change: ChangeArgs,
         name: String,
         /// The file, on the service's machine, that holds the URL
         #[arg(long, conflicts_with = "url_env")]
@@ -226,7 +230,7 @@ pub(crate) enum ConnectionCommand {
     /// Register a folder of Parquet and CSV files
     Folder {
         #[command(flatten)]
-        client: ClientArgs,
+        change: ChangeArgs,
         name: String,
         /// The folder, on the service's machine
         path: PathBuf,
@@ -235,20 +239,20 @@ pub(crate) enum ConnectionCommand {
 
 impl ConnectionCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (client, name, store) = match self {
-            Self::Postgres { client, name, url_file, url_env } => {
+        let (change, name, store) = match self {
+            Self::Postgres { change, name, url_file, url_env } => {
                 let url = match (url_file, url_env) {
                     (Some(path), None) => CredentialRef::File(path),
                     (None, Some(name)) => CredentialRef::Env(name),
                     _ => bail!("say where the service finds the URL: `--url-file` or `--url-env`"),
                 };
-                (client, name, StoreDocument::Postgres { url })
+                (change, name, StoreDocument::Postgres { url })
             }
-            Self::Folder { client, name, path } => {
+            Self::Folder { change, name, path } => {
                 let path = std::path::absolute(&path).map_err(|e| anyhow!("`{}`: {e}", path.display()))?;
-                (client, name, StoreDocument::Folder { path })
+                (change, name, StoreDocument::Folder { path })
             }
         };
-        report(client.client()?.change(Operation::SetConnection(ConnectionDocument { name, store }))?)
+        change.make(Operation::SetConnection(ConnectionDocument { name, store }))
     }
 }

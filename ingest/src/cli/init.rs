@@ -1,8 +1,9 @@
 //! `countersign init`: a folder with everything a service needs to start.
 
+use super::admin::offered;
 use crate::client::identity_record;
 use crate::config::Config;
-use crate::identity::change::first_admin;
+use crate::identity::change::first_admins;
 use crate::identity::key::PrivateKey;
 use crate::pipeline::now;
 use crate::service::{ledger_options, write_secret};
@@ -25,12 +26,15 @@ pub(crate) struct Init {
     /// The ledger's name for ever: a URL without its scheme, as in `ledger.example.com/audit`
     #[arg(long)]
     pub(crate) origin: String,
-    /// The first admin's name
-    #[arg(long, default_value = "admin")]
-    pub(crate) admin: String,
-    /// How many admins must sign a change
-    #[arg(long, default_value_t = 1)]
-    pub(crate) quorum: u64,
+    /// A first admin's name, `admin` unless stated; its key is made here. May be given several times
+    #[arg(long = "admin", value_name = "NAME")]
+    pub(crate) admins: Vec<String>,
+    /// The offer (`identity new-key`) of a first admin who keeps the key elsewhere. May be given several times
+    #[arg(long = "admin-offer", value_name = "FILE")]
+    pub(crate) offers: Vec<PathBuf>,
+    /// How many admins must sign a change: as many as there are first admins, which is the default
+    #[arg(long)]
+    pub(crate) quorum: Option<usize>,
     /// Kafka, as in `localhost:9092`
     #[arg(long, default_value = "localhost:9092")]
     pub(crate) kafka: String,
@@ -44,28 +48,56 @@ pub(crate) struct Init {
 
 impl Init {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        self.make()?;
+        let quorum = self.make()?;
         let dir = self.dir.display();
         println!("made ledger `{}` in {dir}", self.origin);
         println!("  {dir}/ledger.vkey   its public key: give it to auditors, and keep a copy elsewhere");
         println!(
             "  {dir}/ledger.key    its signing key, {dir}/keyring the keys of its vault: back them up apart from the store"
         );
-        println!("  {dir}/{}.key     the first admin's key: take it off this machine", self.admin);
+        for admin in self.made_here() {
+            println!("  {dir}/{admin}.key     a first admin's key: take it off this machine");
+        }
+        if quorum > 1 {
+            println!("{quorum} admins must sign a change: see `--propose`, and `countersign admin sign|submit`");
+        }
         println!("next: countersign serve --config {dir}/countersign.toml");
         Ok(())
     }
 
-    /// Makes the folder, the keys, the configurations and the ledger with its first admin.
-    pub(crate) fn make(&self) -> anyhow::Result<()> {
+    /// The first admins whose keys are made here.
+    fn made_here(&self) -> Vec<&str> {
+        if self.admins.is_empty() && self.offers.is_empty() {
+            return vec!["admin"];
+        }
+        self.admins.iter().map(String::as_str).collect()
+    }
+
+    /// Makes the folder, the keys, the configurations and the ledger with its first admins. Gives the quorum.
+    pub(crate) fn make(&self) -> anyhow::Result<usize> {
         let dir = &self.dir;
         if dir.exists() && std::fs::read_dir(dir).with_context(|| format!("`{}`", dir.display()))?.next().is_some() {
             bail!("`{}` is not empty", dir.display());
         }
-        if self.quorum != 1 {
-            // One admin enters with the log, and whoever should follow would need the others' signatures.
-            bail!("a quorum of {}: a new ledger has one admin, so only 1 is possible yet", self.quorum);
+        let now = now();
+        let not_after = now + ADMIN_KEY_SECONDS;
+        let first = self.made_here().len() + self.offers.len();
+        let quorum = self.quorum.unwrap_or(first);
+        if quorum != first {
+            // Fewer could never sign anything, and more would have entered without the signatures that the quorum asks for.
+            bail!(
+                "found {first} first admins, required {quorum}, as many as the quorum: name them with `--admin` or `--admin-offer`"
+            );
         }
+        let mut records = self.offers.iter().map(|offer| offered(offer, not_after)).collect::<Result<Vec<_>, _>>()?;
+        let mut keys = Vec::new();
+        for name in self.made_here() {
+            let key = PrivateKey::generate()?;
+            records.push(identity_record(&self.origin, name, Kind::Human, &key, not_after)?);
+            keys.push((name, key));
+        }
+        // Before anything is written, so that a name that cannot be leaves nothing behind.
+        let admins = first_admins(&self.origin, records, now)?;
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
         let mut seed = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *seed)?;
@@ -73,24 +105,25 @@ impl Init {
         let secret = signer.secret_text();
         write_secret(&dir.join("ledger.key"), secret.as_bytes())?;
         std::fs::write(dir.join("ledger.vkey"), format!("{}\n", signer.verifier()))?;
-        let admin = PrivateKey::generate()?;
-        admin.save(&dir.join(format!("{}.key", self.admin)))?;
+        for (name, key) in keys {
+            key.save(&dir.join(format!("{name}.key")))?;
+            std::fs::write(dir.join(format!("{name}.toml")), self.client_config(name))?;
+        }
         let config = dir.join("countersign.toml");
         std::fs::write(&config, self.service_config())?;
-        std::fs::write(dir.join(format!("{}.toml", self.admin)), self.client_config(&self.admin))?;
         let config = Config::load(&config)?;
         if let Some(folder) = config.ledger.head.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         }
-        let now = now();
-        let record = identity_record(&self.origin, &self.admin, Kind::Human, &admin, now + ADMIN_KEY_SECONDS)?;
-        let first = first_admin(&self.origin, &record, now)?;
-        let quorum = Int::try_from(self.quorum).map_err(anyhow::Error::msg)?;
         let options = ledger_options(&config)?;
-        let created = LogCreated { origin: self.origin.clone(), key: options.signer.verifier().to_string(), quorum };
+        let created = LogCreated {
+            origin: self.origin.clone(),
+            key: options.signer.verifier().to_string(),
+            quorum: Int::saturating(quorum as u64),
+        };
         let created = Append::opening(TraceId::log(), vec![created.into()]);
-        Ledger::create(&options, vec![created, first])?.close();
-        Ok(())
+        Ledger::create(&options, std::iter::once(created).chain(admins).collect())?.close();
+        Ok(quorum)
     }
 
     fn service_config(&self) -> String {

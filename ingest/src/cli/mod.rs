@@ -10,6 +10,7 @@ pub(crate) mod request;
 
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
+use crate::identity::change::Operation;
 use crate::service::Service;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -79,6 +80,32 @@ impl ClientArgs {
     }
 }
 
+/// Who makes a change, and whether others must sign it too.
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Write the signed change to a file, for other admins to sign, instead of handing it in
+    #[arg(long, value_name = "FILE")]
+    propose: Option<PathBuf>,
+}
+
+impl ChangeArgs {
+    /// Signs the change, and hands it in or writes it down.
+    fn make(&self, operation: Operation) -> anyhow::Result<()> {
+        let client = self.client.client()?;
+        match &self.propose {
+            None => println!("in force from entry {} on", client.change(operation)?),
+            Some(path) => {
+                let text = serde_json::to_string_pretty(&client.propose(operation)?)? + "\n";
+                std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+                println!("signed, not in force; other admins add theirs with `admin sign {}`", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Writes the log to standard error; `COUNTERSIGN_LOG` chooses how much, as in `info,countersign=debug`.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("COUNTERSIGN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -115,7 +142,16 @@ fn done(_: ()) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Has panics logged by their place alone: what a library says when it panics may quote the cell that it panicked over.
+fn log_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, thread = std::thread::current().name(), "a panic");
+    }));
+}
+
 async fn serve(args: Serve) -> anyhow::Result<()> {
+    log_panics_by_place();
     let service = Service::start(Config::load(&args.config)?, false).await?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let fatal = tokio::select! {
@@ -125,7 +161,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     if let Some(why) = fatal {
         // Nothing may run on over a ledger that cannot be trusted to keep what it is given.
-        eprintln!("countersign: the ledger has stopped: {why}");
+        eprintln!("countersign: {why}");
         std::process::exit(70);
     }
     tracing::info!("stopping");

@@ -1,6 +1,6 @@
 //! `countersign policy|catalog`: checked by the very code that enforces them, before they are signed.
 
-use super::ClientArgs;
+use super::ChangeArgs;
 use crate::identity::change::Operation;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 pub(crate) struct Put {
     #[command(flatten)]
-    client: ClientArgs,
+    change: ChangeArgs,
     /// The file
     file: PathBuf,
 }
@@ -59,11 +59,7 @@ impl PolicyCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Check { file } => check_policy(&file).map(drop),
-            Self::Set(Put { client, file }) => {
-                let text = check_policy(&file)?;
-                println!("in force from entry {} on", client.client()?.change(Operation::SetPolicy { text })?);
-                Ok(())
-            }
+            Self::Set(Put { change, file }) => change.make(Operation::SetPolicy { text: check_policy(&file)? }),
         }
     }
 }
@@ -72,11 +68,7 @@ impl CatalogCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Check { file } => check_catalog(&file).map(drop),
-            Self::Set(Put { client, file }) => {
-                let text = check_catalog(&file)?;
-                println!("in force from entry {} on", client.client()?.change(Operation::SetCatalog { text })?);
-                Ok(())
-            }
+            Self::Set(Put { change, file }) => change.make(Operation::SetCatalog { text: check_catalog(&file)? }),
         }
     }
 }

@@ -61,8 +61,9 @@ impl Demo {
         let init = Init {
             dir: dir.join("service"),
             origin: ORIGIN.into(),
-            admin: "admin".into(),
-            quorum: 1,
+            admins: Vec::new(),
+            offers: Vec::new(),
+            quorum: None,
             kafka: cluster.bootstrap_servers(),
             listen: any,
             metrics: any,

@@ -4,13 +4,15 @@
 //!
 //! A batch of records is judged one after the other and appended together: the ledger groups what waits at the same time.
 
+pub mod rates;
+
 use crate::broker::{self, BrokerError, Incoming, Member, Outgoing, Transactor, offsets_after, partition_of};
 use crate::identity::claims::Rejected;
 use crate::identity::{Identity, Registry};
 use crate::pipeline::chunk::is_work;
 use crate::pipeline::request::{DOOR, Decided, Identified, Received, opening, split_dataset};
 use crate::pipeline::status::{Status, Word};
-use crate::pipeline::worker::{connect, work_record};
+use crate::pipeline::worker::{connect, last_words, work_record};
 use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::step::{Int, RequestReceived, RequestRejected, Verdict};
 use countersign_ledger::evidence::{Class, Phase, Reason, Step, TraceId};
@@ -154,10 +156,20 @@ fn judge(core: &Core, transactor: &Transactor, registry: &Arc<Registry>, record:
     }
     let decided = match request.check(now) {
         Err(reason) => request.refused(registry, reason, now)?,
-        Ok(()) => decide(core, registry, &request, now)?,
+        Ok(()) => within_rate(core, registry, decide(core, registry, &request, now)?, now)?,
     };
     let append = opening_append(core, registry, record, &decided, now)?;
     Ok(Judged::Decided { append: Box::new(append), decided: Box::new(decided) })
+}
+
+/// The decision, or a refusal where the caller has asked too often.
+fn within_rate(core: &Core, registry: &Registry, decided: Decided, now: u64) -> Result<Decided, Fault> {
+    let (Some(policy), false) = (&registry.policy, decided.verdict == Verdict::Deny) else { return Ok(decided) };
+    let (request, determining) = (&decided.request, &decided.step.policies);
+    match core.rates.take(&request.identity.pseudonym, request.trace, &policy.value, determining, now) {
+        Ok(()) => Ok(decided),
+        Err(policy) => request.too_often(registry, policy, now),
+    }
 }
 
 /// What opens a request's trace: the request, its caller, the decision and what it owes at once.
@@ -181,13 +193,13 @@ fn opening_append(
 pub fn decide(core: &Core, registry: &Registry, request: &Identified, now: u64) -> Result<Decided, Fault> {
     let schema = match (split_dataset(&request.claims.dataset), &registry.catalog) {
         (Some((connection, table)), Some(catalog)) => {
-            let found = core.runtime.block_on(core.sources.schema(registry, &catalog.value, connection, table));
-            match found {
+            let wanted = || request.may_read(registry, DOOR, now);
+            let found = core.sources.schema(registry, &catalog.value, connection, table, wanted);
+            match core.runtime.block_on(found) {
                 Ok(schema) => schema,
-                Err(error) => {
-                    tracing::warn!(connection, table, %error, "the columns of a table cannot be read");
-                    return request.refused(registry, Reason::SourceUnavailable, now);
-                }
+                // Those who may not read it have not caused this, but must not hear of it either.
+                Err(_) if !request.may_read(registry, DOOR, now) => None,
+                Err(_) => return request.refused(registry, Reason::SourceUnavailable, now),
             }
         }
         _ => None,
@@ -209,8 +221,15 @@ fn known(
     }
     let first = head.entries.first().copied().unwrap_or_default();
     let received = core.ledger.entry(first)?.map(|e| e.body);
-    if is_work(head.state.phase) && matches!(&received, Some(Step::RequestReceived(r)) if is_at(r, record)) {
-        return Ok(Judged::Known(vec![work_record(request.trace)]));
+    if matches!(&received, Some(Step::RequestReceived(r)) if is_at(r, record)) {
+        // The very record, read once more because the transaction that should have answered it came to nothing.
+        if is_work(head.state.phase) {
+            return Ok(Judged::Known(vec![work_record(request.trace)]));
+        }
+        let told = last_words(core, transactor, request.trace)?;
+        if !told.is_empty() {
+            return Ok(Judged::Known(told));
+        }
     }
     let last = head.entries.last().copied().unwrap_or_default();
     let mut status =

@@ -20,6 +20,7 @@ use countersign_ledger::tlog::Hash;
 use countersign_masker::catalog::Catalog;
 use countersign_masker::policy::Policies;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -349,14 +350,22 @@ fn verify_signatures<'a>(
     Ok(admins)
 }
 
-/// The first admin's registration, which enters with the log itself and is signed by nobody.
-pub fn first_admin(origin: &str, record: &IdentityRecord, now: u64) -> Result<Append, ChangeError> {
+/// The first admins' registrations, which enter with the log itself and are signed by nobody.
+pub fn first_admins(origin: &str, records: Vec<IdentityRecord>, now: u64) -> Result<Vec<Append>, ChangeError> {
     let registry = Registry::default();
-    let mut change = record.clone();
-    change.admin = true;
-    check_possession(&change, origin, now)?;
-    let (trace, step, payloads) = to_step(&registry, &Operation::RegisterIdentity(change), None, now)?;
-    Ok(Append { payloads, ..Append::opening(trace, vec![step]) })
+    let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut appends = Vec::with_capacity(records.len());
+    for record in records {
+        check_possession(&record, origin, now)?;
+        // The registry that would notice is still empty.
+        if !names.insert(record.name.clone()) || !keys.insert(record.key.clone()) {
+            return invalid(format!("first admin `{}` has the name or the key of another", record.name));
+        }
+        let change = Operation::RegisterIdentity(IdentityRecord { admin: true, ..record });
+        let (trace, step, payloads) = to_step(&registry, &change, None, now)?;
+        appends.push(Append { payloads, ..Append::opening(trace, vec![step]) });
+    }
+    Ok(appends)
 }
 
 fn check_possession(record: &IdentityRecord, origin: &str, now: u64) -> Result<PublicKey, ChangeError> {
@@ -400,7 +409,7 @@ fn to_step(
     if let Operation::RegisterIdentity(record) = operation {
         return register(registry, record, signed, now);
     }
-    let Some(signed) = signed else { return invalid("only the first admin enters without a signature") };
+    let Some(signed) = signed else { return invalid("only the first admins enter without a signature") };
     Ok(match operation {
         Operation::RegisterIdentity(_) => return invalid("handled above"),
         Operation::RevokeIdentity { name, reason } => {
@@ -505,7 +514,8 @@ fn register(
     let topic = record.chunk_topic();
     let is_topic = |t: &str| t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     let reserved = record.destination.as_deref().is_some_and(|d| d.starts_with("chunk."));
-    if topic.is_empty() || topic.len() > 200 || !is_topic(&topic) || reserved {
+    let dots = topic.bytes().all(|b| b == b'.');
+    if topic.is_empty() || topic.len() > 200 || !is_topic(&topic) || dots || reserved {
         return invalid(format!("destination `{topic}`: not a topic name, or one that begins with `chunk.`"));
     }
     if registry.identities().any(|i| i.chunk_topic == topic && i.name != record.name) {

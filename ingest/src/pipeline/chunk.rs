@@ -206,7 +206,7 @@ impl Permitted {
         let registry = core.registry.load_full();
         if let Some(catalog) = &registry.catalog {
             // After a restart the source has not seen the table's stated types yet.
-            core.runtime.block_on(core.sources.schema(&registry, &catalog.value, connection, table))?;
+            core.runtime.block_on(core.sources.schema(&registry, &catalog.value, connection, table, || true))?;
         }
         let source = core
             .sources

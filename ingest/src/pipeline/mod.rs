@@ -38,6 +38,8 @@ pub struct Core {
     pub registry: Shared,
     /// The open connections.
     pub sources: Arc<sources::Sources>,
+    /// How often callers have asked.
+    pub rates: Arc<crate::door::rates::Rates>,
     /// The keys of deterministic tokens.
     pub tokens: Arc<TokenKeys>,
     /// The configuration.

@@ -101,36 +101,19 @@ impl Identified {
         Ok(())
     }
 
-    /// Asks policy. `schema` is the table's, `None` where there is no such table as far as the service knows.
-    pub fn decide(
-        &self,
-        registry: &Registry,
-        schema: Option<&TableSchema>,
-        door: &str,
-        now: u64,
-    ) -> Result<Decided, super::Fault> {
-        let (Some(policy), Some(catalog)) = (&registry.policy, &registry.catalog) else {
-            // Without a policy nothing is permitted.
-            return self.refused(registry, Reason::Forbidden, now);
-        };
+    /// What policy is asked; nothing where the answer is no without it.
+    fn question(&self, registry: &Registry, door: &str, now: u64) -> Option<(Subject, Ask)> {
         let c = &self.claims;
-        let Some((connection, table)) = split_dataset(&c.dataset) else {
-            return self.refused(registry, Reason::Forbidden, now);
-        };
-        let on_behalf_of = match &c.on_behalf_of {
-            None => None,
+        let (connection, table) = split_dataset(&c.dataset)?;
+        if let Some(name) = &c.on_behalf_of {
             // An agent acts for the one it is registered for, or for nobody.
-            Some(name) => match registry.by_name(name) {
-                Some(i) if i.is_active(now) && Some(&i.pseudonym) == self.identity.on_behalf_of.as_ref() => {
-                    Some(name.clone())
-                }
-                _ => return self.refused(registry, Reason::Forbidden, now),
-            },
-        };
+            let principal = registry.by_name(name).filter(|i| i.is_active(now))?;
+            self.identity.on_behalf_of.as_ref().filter(|pseudonym| **pseudonym == principal.pseudonym)?;
+        }
         let subject = Subject {
             id: self.identity.name.clone(),
             groups: self.identity.groups.clone(),
-            on_behalf_of,
+            on_behalf_of: c.on_behalf_of.clone(),
             door: door.into(),
             time: now,
         };
@@ -143,16 +126,44 @@ impl Identified {
             limit: c.limit,
             purpose: c.purpose.clone(),
         };
+        Some((subject, ask))
+    }
+
+    /// Whether policy would let the caller read what it names, if it exists: asked before its source is, so that whoever may
+    /// not know of a table learns nothing of its source either.
+    pub fn may_read(&self, registry: &Registry, door: &str, now: u64) -> bool {
+        let (Some(policy), Some(catalog)) = (&registry.policy, &registry.catalog) else { return false };
+        self.question(registry, door, now)
+            .is_some_and(|(subject, ask)| masker::may_read(&policy.value, &catalog.value, &subject, &ask))
+    }
+
+    /// Asks policy. `schema` is the table's, `None` where there is no such table as far as the caller may know.
+    pub fn decide(
+        &self,
+        registry: &Registry,
+        schema: Option<&TableSchema>,
+        door: &str,
+        now: u64,
+    ) -> Result<Decided, super::Fault> {
+        let (Some(policy), Some(catalog)) = (&registry.policy, &registry.catalog) else {
+            // Without a policy nothing is permitted.
+            return self.refused(registry, Reason::Forbidden, now);
+        };
+        let Some((subject, ask)) = self.question(registry, door, now) else {
+            return self.refused(registry, Reason::Forbidden, now);
+        };
         let decision = masker::decide(&policy.value, &catalog.value, schema, &subject, &ask);
-        self.decided(decision, (connection, table), (policy.digest, catalog.digest), now)
+        self.decided(decision, (&ask.connection, &ask.table), (policy.digest, catalog.digest), now)
+    }
+
+    /// The refusal of what policy permits, but not so often: `policy` is the one that counts.
+    pub fn too_often(&self, registry: &Registry, policy: &str, now: u64) -> Result<Decided, super::Fault> {
+        self.refusal(Reason::LimitExceeded, vec![policy.to_owned()], digests(registry), now)
     }
 
     /// A refusal that needs no policy.
     pub fn refused(&self, registry: &Registry, reason: Reason, now: u64) -> Result<Decided, super::Fault> {
-        let none = Hash::from_bytes([0; 32]);
-        let policy = registry.policy.as_ref().map_or(none, |p| p.digest);
-        let catalog = registry.catalog.as_ref().map_or(none, |c| c.digest);
-        self.refusal(reason, Vec::new(), (policy, catalog), now)
+        self.refusal(reason, Vec::new(), digests(registry), now)
     }
 
     fn refusal(
@@ -228,6 +239,12 @@ impl Identified {
         };
         Ok(Decided { request: self.clone(), verdict, reason: None, groups, obligations, step, document })
     }
+}
+
+/// The digests of policy and catalog in force, zeros where there is none.
+fn digests(registry: &Registry) -> (Hash, Hash) {
+    let none = Hash::from_bytes([0; 32]);
+    (registry.policy.as_ref().map_or(none, |p| p.digest), registry.catalog.as_ref().map_or(none, |c| c.digest))
 }
 
 fn document(obligations: &Obligations, plan: Option<Plan>) -> Result<Payload, super::Fault> {

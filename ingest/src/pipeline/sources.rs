@@ -1,6 +1,7 @@
 //! The connections, opened as the registry describes them and kept while the description stays the same, and what is known of
-//! their tables' columns. A schema is looked up before policy is asked, since an unknown column and a forbidden one get the
-//! same answer; the lookup reads names and types, never rows.
+//! their tables' columns. A schema is looked up before policy gives its answer, since an unknown column and a forbidden one get
+//! the same; the lookup reads names and types, never rows. It is made for those alone who may read what they name, and what it
+//! comes to is remembered, a failure too, so that nobody can have a source asked as often as he likes.
 
 use crate::identity::Registry;
 use crate::identity::change::{ConnectionDocument, StoreDocument};
@@ -14,8 +15,33 @@ use std::time::{Duration, Instant};
 /// How long a schema is taken for true. A fetch checks the types it meets, so a stale one is found out.
 const FRESH: Duration = Duration::from_secs(30);
 
+/// How long it is taken for true that there is no such table, or that the source does not answer.
+const FAILED: Duration = Duration::from_secs(2);
+
 type Open = HashMap<String, (Arc<ConnectionDocument>, Arc<Source>)>;
-type Schemas = HashMap<(String, String), (Instant, Arc<ConnectionDocument>, Arc<TableSchema>)>;
+type Schemas = HashMap<(String, String), (Instant, Arc<ConnectionDocument>, Found)>;
+
+/// What a lookup came to.
+#[derive(Clone)]
+enum Found {
+    Table(Arc<TableSchema>),
+    NoTable,
+    Failed(String),
+}
+
+impl Found {
+    fn is_fresh(&self, since: Instant) -> bool {
+        since.elapsed() < if matches!(self, Self::Table(_)) { FRESH } else { FAILED }
+    }
+
+    fn answer(self) -> Result<Option<Arc<TableSchema>>, SourceError> {
+        match self {
+            Self::Table(schema) => Ok(Some(schema)),
+            Self::NoTable => Ok(None),
+            Self::Failed(why) => Err(SourceError::Unavailable(why)),
+        }
+    }
+}
 
 /// All open connections.
 #[derive(Default)]
@@ -53,31 +79,43 @@ impl Sources {
         Ok(Some(source))
     }
 
-    /// The columns of a table that the catalog lists, `None` where there is no such connection or table.
+    /// The columns of a table that the catalog lists, `None` where there is no such connection or table. The source is asked
+    /// only if nothing is known and `wanted` says that it is worth asking; otherwise there is no such table.
     pub async fn schema(
         &self,
         registry: &Registry,
         catalog: &Catalog,
         connection: &str,
         table: &str,
+        wanted: impl FnOnce() -> bool,
     ) -> Result<Option<Arc<TableSchema>>, SourceError> {
         let Some(document) = registry.connections.get(connection) else { return Ok(None) };
         let Some(stated) = catalog.stated_types(connection, table) else { return Ok(None) };
         let key = (connection.to_string(), table.to_string());
-        if let Some((at, known, schema)) = lock(&self.schemas).get(&key)
-            && at.elapsed() < FRESH
+        if let Some((at, known, found)) = lock(&self.schemas).get(&key)
+            && found.is_fresh(*at)
             && known == document
         {
-            return Ok(Some(schema.clone()));
+            return found.clone().answer();
         }
-        let Some(source) = self.get(registry, connection)? else { return Ok(None) };
-        let schema = match source.schema(table, &stated).await {
-            Ok(schema) => Arc::new(schema),
-            Err(error) if error.reason() == "unknown_table" => return Ok(None),
-            Err(error) => return Err(error),
+        if !wanted() {
+            return Ok(None);
+        }
+        let asked = async {
+            let Some(source) = self.get(registry, connection)? else { return Ok(None) };
+            source.schema(table, &stated).await.map(Some)
         };
-        lock(&self.schemas).insert(key, (Instant::now(), document.clone(), schema.clone()));
-        Ok(Some(schema))
+        let found = match asked.await {
+            Ok(Some(schema)) => Found::Table(Arc::new(schema)),
+            Ok(None) => return Ok(None),
+            Err(error) if error.reason() == "unknown_table" => Found::NoTable,
+            Err(error) => {
+                tracing::warn!(connection, table, %error, "the columns of a table cannot be read");
+                Found::Failed(error.to_string())
+            }
+        };
+        lock(&self.schemas).insert(key, (Instant::now(), document.clone(), found.clone()));
+        found.answer()
     }
 
     /// Forgets what is known of the tables: types that a new catalog states must take effect at once.

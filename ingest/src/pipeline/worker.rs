@@ -14,6 +14,7 @@ use countersign_ledger::store::Append;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// How long a worker waits before it takes up again what a fault made it put down.
@@ -90,7 +91,8 @@ impl Worker {
             };
             let phase = head.state.phase;
             if !is_work(phase) {
-                let told = if phase == Phase::Closed { self.last_words(trace)? } else { Vec::new() };
+                let told =
+                    if phase == Phase::Closed { last_words(&self.core, &self.transactor, trace)? } else { Vec::new() };
                 return self.send(told, progress);
             }
             let result = match phase {
@@ -127,7 +129,8 @@ impl Worker {
             return Err(Stop::Failed(Reason::TooManyAttempts, format!("{} attempts", work.state.attempt)));
         }
         let topic = work.identity.status_topic.clone();
-        let masked = work.fetch(&self.core)?.mask(&self.core)?;
+        // Here run the parsers of what sources hold, and they are not all ours.
+        let masked = contained(|| work.fetch(&self.core)?.mask(&self.core))?;
         self.reader(&topic)?;
         let reader = self.readers.get(&topic).ok_or_else(|| Fault::Other("no reader".into()))?;
         let recorded = masked.record(&self.core, &self.transactor, reader)?;
@@ -196,27 +199,6 @@ impl Worker {
         Ok(())
     }
 
-    /// What the caller of a finished request is told once more: nothing where it was delivered, since that status was written
-    /// together with the data.
-    fn last_words(&self, trace: TraceId) -> Result<Vec<Outgoing>, Fault> {
-        let Some((_, state, steps)) = steps_of(&self.core, trace)? else { return Ok(Vec::new()) };
-        let Some((index, last)) = steps.last() else { return Ok(Vec::new()) };
-        let (word, reason) = match last {
-            Step::RequestFailed(s) => (Word::Failed, s.reason),
-            Step::RequestDenied(s) => (Word::Denied, s.reason),
-            _ => return Ok(Vec::new()),
-        };
-        let registry = self.core.registry.load();
-        let Some(identity) = state.subject.as_deref().and_then(|p| registry.by_pseudonym(p)) else {
-            return Ok(Vec::new());
-        };
-        let mut status = Status::new(Some(trace), word).because(reason).entry(*index);
-        if let Some(Step::RequestReceived(received)) = steps.first().map(|(_, s)| s) {
-            status = status.jti(chunk::claims_of(&self.core, trace, received)?.jti);
-        }
-        crate::door::tell(&self.transactor, identity, &status)
-    }
-
     fn send(&self, records: Vec<Outgoing>, progress: Progress<'_>) -> Result<(), Fault> {
         if records.is_empty() && progress.is_none() {
             return Ok(());
@@ -250,6 +232,13 @@ pub fn take_up(core: &Core, transactor: &Transactor) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Has a panic fail the request that it happened over, and nothing else.
+fn contained<T>(stage: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    // What a stage had in hand is dropped with it; what it shares with others it changes through locks and atomics only.
+    std::panic::catch_unwind(AssertUnwindSafe(stage))
+        .unwrap_or_else(|_| Err(Stop::Failed(Reason::Internal, "a stage panicked: the log names the place".into())))
+}
+
 fn completed(attempt: Int) -> Vec<Step> {
     vec![RequestCompleted { attempt }.into()]
 }
@@ -260,6 +249,32 @@ pub fn connect(core: &Core, name: &str) -> Result<Transactor, BrokerError> {
     let id = format!("countersign/{}/{name}", core.config.origin);
     let timeout = Duration::from_secs(service.transaction_seconds);
     Transactor::connect(&core.config.kafka, &id, service.max_record_bytes, timeout)
+}
+
+/// What the caller of a request that waits or has come to nothing is told once more: nothing where it was delivered, since that
+/// status was written together with the data.
+pub fn last_words(core: &Core, transactor: &Transactor, trace: TraceId) -> Result<Vec<Outgoing>, Fault> {
+    let Some((_, state, steps)) = steps_of(core, trace)? else { return Ok(Vec::new()) };
+    let Some((index, last)) = steps.last() else { return Ok(Vec::new()) };
+    let (word, reason) = match last {
+        Step::RequestFailed(s) => (Word::Failed, Some(s.reason)),
+        Step::RequestDenied(s) => (Word::Denied, Some(s.reason)),
+        Step::ApprovalRequested(_) if state.phase == Phase::Waiting => (Word::Waiting, None),
+        _ => return Ok(Vec::new()),
+    };
+    let registry = core.registry.load();
+    let Some(identity) = state.subject.as_deref().and_then(|p| registry.by_pseudonym(p)) else {
+        return Ok(Vec::new());
+    };
+    let mut status = Status::new(Some(trace), word).entry(*index);
+    status.reason = reason;
+    if word == Word::Waiting {
+        status.groups.clone_from(&state.groups);
+    }
+    if let Some(Step::RequestReceived(received)) = steps.first().map(|(_, s)| s) {
+        status = status.jti(chunk::claims_of(core, trace, received)?.jti);
+    }
+    crate::door::tell(transactor, identity, &status)
 }
 
 /// The work record of a trace.
@@ -277,4 +292,17 @@ fn last_intent(core: &Core, trace: TraceId) -> Result<Option<DeliveryIntended>, 
     Ok(steps.and_then(|(_, _, steps)| {
         steps.into_iter().rev().find_map(|(_, s)| if let Step::DeliveryIntended(s) = s { Some(s) } else { None })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_fails_its_request_and_nothing_else() {
+        assert!(matches!(contained(|| Ok(7)), Ok(7)));
+        let cells = Vec::<u8>::new();
+        let stopped = contained(|| Ok(cells[std::hint::black_box(3)]));
+        assert!(matches!(stopped, Err(Stop::Failed(Reason::Internal, _))));
+    }
 }

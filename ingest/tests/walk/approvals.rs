@@ -201,9 +201,15 @@ fn a_policy_that_clears_a_column_asks_again_and_waiting_survives_a_restart() {
     assert_eq!(status.status, Word::Waiting, "what nobody approved does not leave: {status:?}");
     let asked = world.kinds(trace).unwrap().iter().filter(|k| **k == "approval.requested").count();
     assert_eq!(asked, 2);
+    let hasty = |world: &World, word, reason| expect(&world.ask("hasty", &people(&["id"])).unwrap().1, word, reason);
+    hasty(&world, Word::Delivered, None);
+    hasty(&world, Word::Delivered, None);
+    hasty(&world, Word::Denied, Some(Reason::LimitExceeded));
 
     world.stop_service();
     world.start_service().unwrap();
+    // So does how often somebody has asked.
+    hasty(&world, Word::Denied, Some(Reason::LimitExceeded));
     let again = world.client("dana").unwrap();
     let checked = again.waiting(trace).unwrap();
     again.answer(&checked, ApprovalDecision::Grant, "names as well", HOUR).unwrap();

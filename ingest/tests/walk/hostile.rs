@@ -257,6 +257,7 @@ fn a_known_caller_is_told_why_not() {
     check("an evil name that is no column", Reason::Forbidden, &|c| {
         c.columns = vec!["\"; drop table people; --".into()]
     });
+    check("a source that is down", Reason::SourceUnavailable, &|c| c.dataset = "down.public.people".into());
     check("a filter that is SQL", Reason::FilterSyntax, &|c| c.filter = Some("1=1; drop table people".into()));
     check("a filter of the wrong type", Reason::FilterType, &|c| c.filter = Some("id = 'ten'".into()));
     check("a filter on a masked column", Reason::FilterNotAllowed, &|c| {
@@ -292,7 +293,10 @@ fn forbidden_and_unknown_are_told_the_same() {
         (format!("{status:?}"), format!("{decided:?}"))
     };
     let forbidden = tell(&people(&["id"]));
-    for dataset in ["files.nothing", "nowhere.people", "pg.public.people", "pg.public.nothing", "pg.nothing"] {
+    // Not even that a source is down is for those who may not know of its tables.
+    for dataset in
+        ["files.nothing", "nowhere.people", "pg.public.people", "pg.public.nothing", "pg.nothing", "down.public.people"]
+    {
         assert_eq!(tell(&Wish { dataset: dataset.into(), ..people(&["id"]) }), forbidden, "{dataset}");
     }
 }

@@ -14,6 +14,7 @@
 mod support;
 mod world;
 
+mod admins;
 mod approvals;
 mod crash;
 mod delivery;

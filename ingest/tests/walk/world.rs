@@ -36,13 +36,14 @@ pub struct World {
 type Person = (&'static str, Kind, &'static [&'static str], Option<&'static str>, Option<&'static str>);
 
 /// The people of every world.
-pub const PEOPLE: [Person; 7] = [
+pub const PEOPLE: [Person; 8] = [
     ("reports", Kind::Service, &["analysts"], None, None),
     ("outsider", Kind::Service, &[], None, None),
     ("dana", Kind::Human, &["owners"], None, None),
     ("erin", Kind::Human, &["owners", "security"], None, None),
     ("mallory", Kind::Human, &["others"], None, None),
     ("kim", Kind::Human, &["owners"], None, None),
+    ("hasty", Kind::Service, &["hasty"], None, None),
     ("bot", Kind::Agent, &["bots"], Some("kim"), Some("kim")),
 ];
 
@@ -102,6 +103,8 @@ impl World {
         std::fs::write(&path, text + &self.extra)?;
         std::fs::create_dir_all(self.data())?;
         std::fs::write(self.dir().join("pg-url"), self.postgres.url())?;
+        // Nothing listens at port 1.
+        std::fs::write(self.dir().join("down-url"), "postgresql://nobody@127.0.0.1:1/nothing")?;
         Ok(())
     }
 
@@ -130,10 +133,9 @@ impl World {
         for (name, kind, groups, owner, on_behalf_of) in PEOPLE {
             self.register(&admin, name, kind, groups, owner, on_behalf_of)?;
         }
-        let url = CredentialRef::File(self.dir().join("pg-url"));
-        for (name, store) in
-            [("files", StoreDocument::Folder { path: self.data() }), ("pg", StoreDocument::Postgres { url })]
-        {
+        let postgres = |file: &str| StoreDocument::Postgres { url: CredentialRef::File(self.dir().join(file)) };
+        let files = StoreDocument::Folder { path: self.data() };
+        for (name, store) in [("files", files), ("pg", postgres("pg-url")), ("down", postgres("down-url"))] {
             admin.change(Operation::SetConnection(ConnectionDocument { name: name.into(), store }))?;
         }
         self.make_data()?;
