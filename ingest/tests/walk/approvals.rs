@@ -1,6 +1,6 @@
 //! Approvals: by the right people, for the right thing, in time, and only as long as they stand.
 
-use crate::world::{CATALOG, PATIENCE, POLICY, World, expect, pg_people, settle, wait_status};
+use crate::world::{CATALOG, PATIENCE, POLICY, World, expect, people, pg_people, settle, wait_status};
 use countersign::broker;
 use countersign::client::{Answer, Checked, Inbox, Wish};
 use countersign::identity::change::Operation;
