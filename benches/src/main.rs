@@ -5,6 +5,7 @@
 //! cargo run --manifest-path benches/Cargo.toml -- [ROWS, 2000000 unless stated]
 //! ```
 
+mod cpu;
 #[path = "../../ingest/tests/support/mod.rs"]
 mod support;
 
@@ -66,7 +67,8 @@ permit (principal, action == Action::"read_clear", resource) when { resource.cla
 fn main() -> Result<()> {
     let rows: i64 = std::env::args().nth(1).map_or(Ok(2_000_000), |n| n.parse()).context("ROWS is a number")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (kafka, postgres) = (Kafka::start()?, Postgres::start()?);
+    let (mut kafka, mut postgres) = (Kafka::start_for_load()?, Postgres::start()?);
+    let servers = [("PostgreSQL", postgres.process().id()), ("Kafka", kafka.process().id())];
     postgres.psql(&format!(
         "create table people as select n::bigint as id, 'Somebody Number ' || n as name, 'somebody.' || n || '@example.com' as email, \
          'XX' || lpad(n::text, 20, '0') as iban, 'City ' || n % 1000 as city, 'Some Street ' || n % 10000 || ', third floor' as street, \
@@ -79,11 +81,21 @@ fn main() -> Result<()> {
     let service = start(&runtime, &kafka, &postgres, &folder)?;
     println!("rows                         {rows} of {} columns, 3 masked, chunks of {CHUNK}", COLUMNS.len());
 
+    // Kafka's compiler is warm then.
+    whole(&kafka, &folder, &service, rows / 2)?;
+
     for round in 1..=2 {
+        let before = Used::now(&servers)?;
         let (raw, bytes) = runtime.block_on(copy_raw(&postgres))?;
+        let used_raw = Used::now(&servers)?.since(&before);
         let raw_rate = rows as f64 / raw.as_secs_f64();
         println!("\nround {round}");
-        println!("COPY into nothing            {raw_rate:>10.0} rows/s {:>7.0} MB/s", bytes as f64 / raw.as_secs_f64() / 1e6);
+        println!(
+            "COPY into nothing            {raw_rate:>10.0} rows/s {:>7.0} MB/s",
+            bytes as f64 / raw.as_secs_f64() / 1e6
+        );
+        println!("  processor, s/M rows         {}", used_raw.per_million(rows));
+        let before = Used::now(&servers)?;
         let (took, delivered) = whole(&kafka, &folder, &service, rows)?;
         let rate = rows as f64 / took.as_secs_f64();
         println!(
@@ -91,11 +103,47 @@ fn main() -> Result<()> {
             delivered as f64 / took.as_secs_f64() / 1e6,
             rate / raw_rate
         );
+        println!("  processor, s/M rows         {}", Used::now(&servers)?.since(&before).per_million(rows));
         println!("peak memory of this process  {:>10} MB", peak_memory_mb()?);
     }
     stages(&folder, &service)?;
     runtime.block_on(service.stop());
     Ok(())
+}
+
+/// Processor seconds by process, and by kind of thread of this one.
+struct Used(Vec<(String, f64)>);
+
+impl Used {
+    fn now(servers: &[(&str, u32)]) -> Result<Self> {
+        let mut used = Vec::new();
+        for (name, pid) in servers {
+            used.push(((*name).to_owned(), cpu::of_process(*pid)?));
+        }
+        used.extend(cpu::of_threads()?);
+        Ok(Self(used))
+    }
+
+    fn since(self, before: &Self) -> Self {
+        let earlier = |name: &str| before.0.iter().find(|(n, _)| n == name).map_or(0.0, |(_, s)| *s);
+        Self(
+            self.0
+                .into_iter()
+                .map(|(name, s)| {
+                    let s = s - earlier(&name);
+                    (name, s)
+                })
+                .collect(),
+        )
+    }
+
+    fn per_million(&self, rows: i64) -> String {
+        let each = |(name, s): &(String, f64)| (s / rows as f64 * 1e6, name.clone());
+        let parts: Vec<_> =
+            self.0.iter().map(each).filter(|(s, _)| *s >= 0.01).map(|(s, n)| format!("{n} {s:.2}")).collect();
+        let sum: f64 = self.0.iter().map(|(_, s)| s).sum::<f64>() / rows as f64 * 1e6;
+        format!("{} = {sum:.2}", parts.join(" + "))
+    }
 }
 
 fn binary(name: &str) -> Result<PathBuf> {
@@ -108,7 +156,17 @@ fn binary(name: &str) -> Result<PathBuf> {
 fn start(runtime: &tokio::runtime::Runtime, kafka: &Kafka, postgres: &Postgres, folder: &Folder) -> Result<Service> {
     let dir = folder.path().join("service");
     let made = Command::new(binary("countersign")?)
-        .args(["init", "--origin", ORIGIN, "--kafka", &kafka.bootstrap(), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
+        .args([
+            "init",
+            "--origin",
+            ORIGIN,
+            "--kafka",
+            &kafka.bootstrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics",
+            "127.0.0.1:0",
+        ])
         .arg(&dir)
         .status()?;
     ensure!(made.success(), "init failed");
@@ -170,7 +228,8 @@ fn whole(kafka: &Kafka, folder: &Folder, service: &Service, rows: i64) -> Result
     )?;
     let before = service.core.ledger.size().get();
     let mut open = BTreeSet::new();
-    let tokens: Vec<_> = (0..rows).step_by(usize::try_from(CHUNK)?).map(|at| reader.claims(&wish(at))).collect::<Result<_>>()?;
+    let tokens: Vec<_> =
+        (0..rows).step_by(usize::try_from(CHUNK)?).map(|at| reader.claims(&wish(at))).collect::<Result<_>>()?;
     let from = Instant::now();
     for claims in tokens {
         let (trace, token) = reader.sign_request(&claims)?;
@@ -205,7 +264,10 @@ fn stages(folder: &Folder, service: &Service) -> Result<()> {
     let transactor = connect(core, "bench-worker")?;
     let status = Reader::connect(&core.config.kafka, "chunk.status.reader")?;
     println!("\nwhere the time goes, one chunk of {CHUNK} rows on one thread (ms)");
-    println!("{:>10} {:>12} {:>15} {:>10} {:>10} {:>8}", "decide", "query+decode", "mask+encode", "record", "deliver", "sum");
+    println!(
+        "{:>10} {:>12} {:>15} {:>10} {:>10} {:>8}",
+        "decide", "query+decode", "mask+encode", "record", "deliver", "sum"
+    );
     for round in 0..5_i64 {
         let (trace, token) = reader.sign_request(&reader.claims(&wish(round * CHUNK))?)?;
         let record = countersign::broker::Incoming {

@@ -5,14 +5,15 @@
 //! was delivered) and [`TxError::Unknown`] (look before you try again).
 
 use crate::config::{ConfigError, KafkaConfig};
-use futures_util::FutureExt;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// Requests come in here.
@@ -164,9 +165,32 @@ pub async fn ensure_topics(kafka: &KafkaConfig, topics: &[&str]) -> Result<(), B
     Ok(())
 }
 
+/// Partition and offset of a record that was sent, by its place among those sent together.
+type Placed = (usize, Result<(i32, i64), KafkaError>);
+
+/// Hands on what Kafka reports of each record.
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<(usize, mpsc::Sender<Placed>)>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Self::DeliveryOpaque) {
+        let (at, to) = *sent;
+        let placed = result.as_ref().map(|m| (m.partition(), m.offset())).map_err(|(error, _)| error.clone());
+        // Nobody listens any more when the transaction has been given up.
+        let _ = to.send((at, placed));
+    }
+}
+
+/// How long the number of a topic's partitions is taken for true. It can only grow, and then a lower one still serves.
+const PARTITIONS_FRESH: Duration = Duration::from_secs(30);
+
 /// A producer whose every send is part of a transaction.
 pub struct Transactor {
-    producer: FutureProducer,
+    producer: ThreadedProducer<Reports>,
+    partitions: Mutex<HashMap<String, (Instant, i32)>>,
 }
 
 impl Transactor {
@@ -188,10 +212,11 @@ impl Transactor {
             .set("queue.buffering.max.kbytes", "1048576")
             // Room for keys, headers and a receipt beside the value.
             .set("message.max.bytes", (max_record_bytes + 128 * 1024).to_string());
-        let producer: FutureProducer =
-            client.create().map_err(BrokerError::at("cannot make a transactional producer"))?;
+        let producer: ThreadedProducer<Reports> = client
+            .create_with_context(Reports)
+            .map_err(BrokerError::at("cannot make a transactional producer"))?;
         producer.init_transactions(CALL).map_err(BrokerError::at(format!("cannot take transactional id `{id}`")))?;
-        Ok(Self { producer })
+        Ok(Self { producer, partitions: Mutex::default() })
     }
 
     /// Sends the records and the offsets in one transaction. Gives partition and offset of every record, in order.
@@ -232,28 +257,32 @@ impl Transactor {
         records: &[Outgoing],
         offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<Vec<(i32, i64)>, KafkaError> {
-        let mut waiting = Vec::with_capacity(records.len());
-        for record in records {
+        let (reports, reported) = mpsc::channel();
+        for (at, record) in records.iter().enumerate() {
             let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
             for (key, value) in &record.headers {
                 headers = headers.insert(Header { key, value: Some(value) });
             }
-            let mut future = FutureRecord::to(&record.topic).payload(&record.value).headers(headers);
+            let mut outgoing = BaseRecord::with_opaque_to(&record.topic, Box::new((at, reports.clone())))
+                .payload(&record.value)
+                .headers(headers);
             if !record.key.is_empty() {
-                future = future.key(&record.key);
+                outgoing = outgoing.key(&record.key);
             }
             if let Some(partition) = record.partition {
-                future = future.partition(partition);
+                outgoing = outgoing.partition(partition);
             }
-            waiting.push(self.producer.send_result(future).map_err(|(e, _)| e)?);
+            self.producer.send(outgoing).map_err(|(e, _)| e)?;
         }
-        self.producer.flush(CALL)?;
-        let mut placed = Vec::with_capacity(waiting.len());
-        for delivery in waiting {
-            // Flushed, so every report is in; one that is not counts as a failure.
-            let report = delivery.now_or_never().ok_or(KafkaError::Canceled)?;
-            let delivery = report.map_err(|_| KafkaError::Canceled)?.map_err(|(e, _)| e)?;
-            placed.push((delivery.partition, delivery.offset));
+        // Not `flush`, which looks every 100 ms only.
+        let deadline = Instant::now() + CALL;
+        let mut placed = vec![(0, 0); records.len()];
+        for _ in records {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (at, place) = reported.recv_timeout(left).map_err(|_| KafkaError::Canceled)?;
+            if let Some(slot) = placed.get_mut(at) {
+                *slot = place?;
+            }
         }
         if let Some((offsets, group)) = offsets {
             self.producer.send_offsets_to_transaction(offsets, group, CALL)?;
@@ -263,11 +292,21 @@ impl Transactor {
 
     /// How many partitions a topic has.
     pub fn partitions(&self, topic: &str) -> Result<i32, BrokerError> {
+        let mut known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, n)) = known.get(topic)
+            && since.elapsed() < PARTITIONS_FRESH
+        {
+            return Ok(*n);
+        }
         let what = format!("cannot read the metadata of topic `{topic}`");
         let metadata = self.producer.client().fetch_metadata(Some(topic), CALL).map_err(BrokerError::at(what))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         match found.map(|t| (t.error(), t.partitions().len())) {
-            Some((None, n)) if n > 0 => Ok(i32::try_from(n).unwrap_or(i32::MAX)),
+            Some((None, n)) if n > 0 => {
+                let n = i32::try_from(n).unwrap_or(i32::MAX);
+                known.insert(topic.into(), (Instant::now(), n));
+                Ok(n)
+            }
             _ => Err(BrokerError::NoTopic(topic.into())),
         }
     }

@@ -73,7 +73,7 @@ impl Rates {
         for id in determining {
             let Some(Rate { seconds, .. }) = policies.rate(id) else { continue };
             let asked = counted.entry((subject.to_owned(), id.clone())).or_default();
-            // No longer than the rate allows, since no more than that are ever counted.
+            // As long as the rate at most, since no more than that are ever counted.
             while asked.front().is_some_and(|(at, _)| at + seconds <= now) {
                 asked.pop_front();
             }
@@ -88,6 +88,9 @@ impl Rates {
 mod tests {
     use super::*;
 
+    /// Subject, number of the request, policies, time, the policy that refuses.
+    type Case = (&'static str, u8, &'static [&'static str], u64, Option<&'static str>);
+
     #[test]
     fn one_too_many_is_refused_until_the_first_is_old() {
         let text = "@id(\"a\") @limit(\"rate=2/minute\") permit (principal, action == Action::\"read\", resource); \
@@ -97,8 +100,7 @@ mod tests {
         assert_eq!(policies.longest_rate(), Some(3600));
         let rates = Rates::default();
         let ids = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        // Subject, number of the request, policies, time, the policy that refuses.
-        let cases: [(&str, u8, &[&str], u64, Option<&str>); 12] = [
+        let cases: [Case; 12] = [
             ("kim", 1, &["a", "b"], 1000, None),
             ("kim", 1, &["a", "b"], 1000, None),
             ("kim", 2, &["a", "b"], 1010, None),

@@ -60,6 +60,8 @@ pub struct Permitted {
     pub state: TraceState,
     /// Who asked.
     pub identity: Arc<Identity>,
+    /// The one for whom it asked.
+    principal: Option<Arc<Identity>>,
     /// What was asked.
     pub claims: RequestClaims,
     /// What may leave.
@@ -108,6 +110,13 @@ impl Permitted {
         let pseudonym = state.subject.as_deref().ok_or_else(|| fail("no identity"))?;
         let registry = core.registry.load();
         let identity = registry.by_pseudonym(pseudonym).ok_or_else(|| fail("its identity is unknown"))?.clone();
+        let principal = match (&claims.on_behalf_of, &identity.on_behalf_of) {
+            (None, _) => None,
+            (Some(_), Some(pseudonym)) => {
+                Some(registry.by_pseudonym(pseudonym).ok_or_else(|| fail("its principal is unknown"))?.clone())
+            }
+            (Some(_), None) => return Err(fail("its identity acts for nobody")),
+        };
         let document =
             core.ledger.payload(&decided.document)?.ok_or_else(|| fail("the decision is not in the vault"))?;
         let document: DecisionDocument =
@@ -135,6 +144,7 @@ impl Permitted {
             head,
             state,
             identity,
+            principal,
             claims,
             obligations: Arc::new(obligations),
             plan: Arc::new(plan),
@@ -147,10 +157,16 @@ impl Permitted {
         self.state.attempt.next()
     }
 
-    /// Whether the identity and the approvals still count.
+    /// Those on whose registration the answer rests.
+    fn relied_on(&self) -> impl Iterator<Item = &Identity> {
+        std::iter::once(&*self.identity).chain(self.principal.as_deref())
+    }
+
+    /// Whether the identities and the approvals still count.
     pub fn check_standing(&self, now: u64) -> Result<(), Stop> {
-        if !self.identity.is_active(now) {
-            return Err(Stop::Failed(Reason::IdentityChanged, "the identity was revoked or has expired".into()));
+        if !self.relied_on().all(|identity| identity.is_active(now)) {
+            let why = "the identity, or the one it acts for, was revoked or has expired";
+            return Err(Stop::Failed(Reason::IdentityChanged, why.into()));
         }
         if self.approved_until.is_some_and(|until| until <= now) {
             return Err(Stop::Failed(Reason::ApprovalExpired, "an approval's time is over".into()));
@@ -158,16 +174,17 @@ impl Permitted {
         Ok(())
     }
 
-    /// What must not have moved while a step is appended: the caller's registration and every approval relied on.
+    /// What must not have moved while a step is appended: registrations and approvals relied on.
     fn guards(&self) -> Vec<(TraceId, Option<Hash>)> {
-        let mut guards = vec![self.identity.guard()];
+        let mut guards: Vec<_> = self.relied_on().map(Identity::guard).collect();
         guards.extend(self.state.approvals.iter().map(|(trace, leaf)| (*trace, Some(*leaf))));
         guards
     }
 
     /// The moment, in Unix seconds, after which no step of this request may be appended.
     fn deadline(&self) -> u64 {
-        self.approved_until.unwrap_or(u64::MAX).min(self.identity.not_after)
+        let registered = self.relied_on().map(|identity| identity.not_after).min();
+        self.approved_until.unwrap_or(u64::MAX).min(registered.unwrap_or(0))
     }
 
     /// Appends steps to the trace, under the guards.
@@ -180,10 +197,12 @@ impl Permitted {
         };
         match core.ledger.append(append) {
             Ok(appended) => Ok(appended),
-            Err(AppendError::GuardMoved { trace, .. }) if trace == self.identity.trace() => Err(Stop::Failed(
-                Reason::IdentityChanged,
-                "the identity was changed while its request was under way".into(),
-            )),
+            Err(AppendError::GuardMoved { trace, .. }) if self.relied_on().any(|i| i.trace() == trace) => {
+                Err(Stop::Failed(
+                    Reason::IdentityChanged,
+                    "the identity was changed while its request was under way".into(),
+                ))
+            }
             Err(AppendError::GuardMoved { .. }) => {
                 Err(Stop::Failed(Reason::ApprovalRevoked, "an approval was revoked before delivery".into()))
             }

@@ -22,6 +22,7 @@ pub struct Kafka {
     process: Process,
     folder: Folder,
     libs: String,
+    jvm: Jvm,
     port: u16,
     /// With passwords; empty: everybody may do everything.
     users: Vec<(String, String)>,
@@ -31,16 +32,21 @@ pub struct Kafka {
 impl Kafka {
     /// A Kafka where everybody may do everything, without a password.
     pub fn start() -> Result<Kafka> {
-        retry_start(|| Self::start_once(&[]))
+        retry_start(|| Self::start_once(&[], QUICK))
+    }
+
+    /// The same with the JVM settings of Kafka's own start script, for measuring.
+    pub fn start_for_load() -> Result<Kafka> {
+        retry_start(|| Self::start_once(&[], LASTING))
     }
 
     /// A Kafka where clients log in by SASL/PLAIN over plain TCP as one of `users` (name, password) or as [`ADMIN`], and may do
     /// only what an ACL allows ([`Kafka::acl`]); `ADMIN` needs none.
     pub fn start_with_acls(users: &[(&str, &str)]) -> Result<Kafka> {
-        retry_start(|| Self::start_once(&[&[ADMIN], users].concat()))
+        retry_start(|| Self::start_once(&[&[ADMIN], users].concat(), QUICK))
     }
 
-    fn start_once(users: &[(&str, &str)]) -> Result<Kafka> {
+    fn start_once(users: &[(&str, &str)], jvm: Jvm) -> Result<Kafka> {
         let libs = script("kafka-fetch")?;
         let folder = Folder::new("kafka")?;
         let port = free_port()?;
@@ -54,15 +60,15 @@ impl Kafka {
         );
         fs::write(folder.path().join("admin.properties"), client)?;
 
-        let mut format = java(&libs, "128m");
+        let mut format = java(&libs, QUICK);
         format.args(["kafka.tools.StorageTool", "format", "--cluster-id", "countersign-test-kafka", "--config"]);
         output(format.arg(folder.path().join("server.properties"))).context("could not format Kafka's data folder")?;
-        let process = Self::spawn(&libs, &folder, 0)?;
-        Ok(Kafka { process, folder, libs, port, users, starts: 1 })
+        let process = Self::spawn(&libs, jvm, &folder, 0)?;
+        Ok(Kafka { process, folder, libs, jvm, port, users, starts: 1 })
     }
 
-    fn spawn(libs: &str, folder: &Folder, starts: u32) -> Result<Process> {
-        let mut server = java(libs, "512m");
+    fn spawn(libs: &str, jvm: Jvm, folder: &Folder, starts: u32) -> Result<Process> {
+        let mut server = java(libs, jvm);
         server.arg("kafka.Kafka").arg(folder.path().join("server.properties"));
         let mut process = Process::start("Kafka", &server, &folder.path().join(format!("log-{starts}.txt")))?;
         process.wait_until("ready", START_TIMEOUT, |log| log.contains("Kafka Server started"))?;
@@ -107,7 +113,7 @@ impl Kafka {
     /// Runs Kafka's own ACL tool: `kafka.acl(&["--add", "--allow-principal", "User:ann", "--operation", "Read", "--topic", "t"])`.
     /// Each call starts a JVM, about 2 s: name several topics or operations in one.
     pub fn acl(&self, arguments: &[&str]) -> Result<String> {
-        let mut tool = java(&self.libs, "128m");
+        let mut tool = java(&self.libs, QUICK);
         tool.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap(), "--command-config"]);
         output(tool.arg(self.folder.path().join("admin.properties")).args(arguments))
     }
@@ -122,7 +128,7 @@ impl Kafka {
         self.kill()?;
         self.process = retry_start(|| {
             self.starts += 1;
-            Self::spawn(&self.libs, &self.folder, self.starts)
+            Self::spawn(&self.libs, self.jvm, &self.folder, self.starts)
         })?;
         Ok(())
     }
@@ -143,11 +149,26 @@ fn log_in(config: &mut ClientConfig, name: &str, password: &str) {
     config.set("sasl.username", name).set("sasl.password", password);
 }
 
-/// A JVM that starts fast and stays small: for a test's few seconds the full compiler and the parallel collectors cost more than
-/// they give.
-fn java(libs: &str, heap: &str) -> Command {
+/// The options of a JVM.
+type Jvm = &'static [&'static str];
+
+/// Starts fast and stays small: for a test's few seconds the full compiler and the parallel collectors cost more than they give.
+const QUICK: Jvm = &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
+
+/// What `kafka-server-start.sh` gives.
+const LASTING: Jvm = &[
+    "-Xms1g",
+    "-Xmx1g",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
+
+fn java(libs: &str, options: Jvm) -> Command {
     let mut java = Command::new("java");
-    java.arg(format!("-Xmx{heap}")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+    java.args(options);
     java.args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]);
     // The list of all settings, at every start.
     java.arg("-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn");
