@@ -83,8 +83,9 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
     /// A file of `name=value` lines with the properties that are secret (`sasl.password`).
     pub secrets: Option<PathBuf>,
-    /// Partitions of the topics that the service creates.
-    #[serde(default = "one")]
+    /// Partitions of the topics that the service creates. Those of `chunk.work` are shared out among the workers, so fewer leave
+    /// some without work.
+    #[serde(default = "four")]
     pub partitions: i32,
     /// Replicas of the topics that the service creates.
     #[serde(default = "one")]
@@ -93,6 +94,10 @@ pub struct KafkaConfig {
 
 fn one() -> i32 {
     1
+}
+
+fn four() -> i32 {
+    4
 }
 
 /// The HTTP listeners.
@@ -130,7 +135,7 @@ pub struct ServiceConfig {
 impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
-            workers: 2,
+            workers: 4,
             max_record_bytes: 900_000,
             approval_seconds: 7 * 86_400,
             max_attempts: 5,

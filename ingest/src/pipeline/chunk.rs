@@ -23,6 +23,7 @@ use countersign_masker::{Clear, MaskedChunk, Obligations, Plan};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 
 /// Why a stage was not reached.
 #[derive(Debug)]
@@ -217,21 +218,21 @@ impl Permitted {
         }
     }
 
-    /// Records the query, then sends it.
-    pub fn fetch(self, core: &Core) -> Result<Fetched, Stop> {
+    /// Records the query, then sends it. `runtime` is the worker's own, so that rows come in on the thread that decodes them.
+    pub fn fetch(self, core: &Core, runtime: &Runtime) -> Result<Fetched, Stop> {
         self.check_standing(now())?;
         let (connection, table) = split_dataset(&self.claims.dataset)
             .ok_or_else(|| Stop::Failed(Reason::Internal, "the data set has no table".into()))?;
         let registry = core.registry.load_full();
         if let Some(catalog) = &registry.catalog {
             // After a restart the source has not seen the table's stated types yet.
-            core.runtime.block_on(core.sources.schema(&registry, &catalog.value, connection, table, || true))?;
+            runtime.block_on(core.sources.schema(&registry, &catalog.value, connection, table, || true))?;
         }
         let source = core
             .sources
             .get(&registry, connection)?
             .ok_or_else(|| Stop::Failed(Reason::SourceUnavailable, "the connection is gone".into()))?;
-        let prepared = core.runtime.block_on(source.prepare(&self.trace.to_string(), table, &self.plan))?;
+        let prepared = runtime.block_on(source.prepare(&self.trace.to_string(), table, &self.plan))?;
         let attempt = self.next_attempt();
         let statement = Payload::new(Class::Query, prepared.statement());
         let step = SourceQueried {
@@ -244,7 +245,7 @@ impl Permitted {
         };
         let appended = self.append(core, self.head, vec![step.into()], vec![statement])?;
         let head = appended.head();
-        let clear = core.runtime.block_on(prepared.run())?;
+        let clear = runtime.block_on(prepared.run())?;
         Ok(Fetched { work: self, attempt, head, clear })
     }
 }

@@ -16,6 +16,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// How long a worker waits before it takes up again what a fault made it put down.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Worker {
     core: Core,
     name: String,
+    runtime: Runtime,
     transactor: Transactor,
     readers: HashMap<String, Reader>,
 }
@@ -55,7 +57,8 @@ impl Worker {
     /// Connects to Kafka under the worker's own transactional id, which ends what an earlier worker of that name left open.
     pub fn connect(core: &Core, name: &str) -> Result<Self, Fault> {
         let transactor = connect(core, name)?;
-        Ok(Self { core: core.clone(), name: name.into(), transactor, readers: HashMap::new() })
+        let runtime = runtime().map_err(|e| Fault::Other(format!("cannot start a runtime: {e}")))?;
+        Ok(Self { core: core.clone(), name: name.into(), runtime, transactor, readers: HashMap::new() })
     }
 
     fn consume(&mut self) -> Result<(), Fault> {
@@ -130,7 +133,7 @@ impl Worker {
         }
         let topic = work.identity.status_topic.clone();
         // Here run the parsers of what sources hold, and they are not all ours.
-        let masked = contained(|| work.fetch(&self.core)?.mask(&self.core))?;
+        let masked = contained(|| work.fetch(&self.core, &self.runtime)?.mask(&self.core))?;
         self.reader(&topic)?;
         let reader = self.readers.get(&topic).ok_or_else(|| Fault::Other("no reader".into()))?;
         let recorded = masked.record(&self.core, &self.transactor, reader)?;
@@ -214,6 +217,11 @@ impl Worker {
         }
         self.readers.get(topic).ok_or_else(|| BrokerError::TimedOut(format!("no reader for `{topic}`")))
     }
+}
+
+/// What a worker waits for its source on. It runs on the worker's thread alone: no other has to be woken for each packet.
+pub fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Puts every trace that is not finished and does not wait for people back on `chunk.work`: its record there may be lost, and
