@@ -2,7 +2,7 @@
 //! different types, because mixing them up is the classic way to prove the wrong entry.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
 
@@ -83,6 +83,16 @@ impl Hash {
         Self::try_from(bytes.as_slice()).map_err(|_| HashError::Base64)
     }
 
+    /// Its 64 lower-case hexadecimal digits.
+    fn hex(&self) -> [u8; 64] {
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+        let mut text = [0; 64];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        text
+    }
+
     /// Its standard base64, 44 characters.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)
@@ -99,7 +109,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(str::from_utf8(&self.hex()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -133,7 +143,7 @@ impl AsRef<[u8]> for Hash {
 
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(str::from_utf8(&self.hex()).map_err(ser::Error::custom)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! C2SP signed-note: a text and the signatures under it, and the keys that make and check them. Ed25519 alone is spoken
-//! (type `0x01`); signatures of other types and by other keys are carried along and trusted for nothing.
+//! (type `0x01`; witnesses' keys, type `0x04`, are [`cosignature`](super::cosignature)'s); signatures of other types and by
+//! other keys are carried along and trusted for nothing.
 //!
 //! ```text
 //! <text, ending in a line feed>
@@ -17,11 +18,14 @@ use std::{fmt, hint::black_box, str::FromStr};
 /// The signature type of Ed25519 over the note's text.
 const ED25519: u8 = 0x01;
 
+/// The signature type of a witness's Ed25519 signature, over the note's text and a time.
+pub(super) const COSIGNATURE: u8 = 0x04;
+
 /// What begins a signature line: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "\u{2014} ";
 
 /// What begins the text of a private key.
-const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
+pub(super) const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 
 /// The most signatures a note may carry. The specification asks for at least 16; a bound keeps a stranger from making us
 /// check signatures without end.
@@ -48,6 +52,14 @@ pub enum KeyError {
     /// A type of key other than Ed25519.
     #[error("key type of `{name}`: found {found:#04x}, required 0x01 (Ed25519)")]
     Type {
+        /// The key's name.
+        name: String,
+        /// The type it states.
+        found: u8,
+    },
+    /// A type of key that is not a witness's.
+    #[error("key type of `{name}`: found {found:#04x}, required 0x04 (Ed25519 cosignature)")]
+    WitnessType {
         /// The key's name.
         name: String,
         /// The type it states.
@@ -141,7 +153,7 @@ pub enum NoteError {
     Name(KeyError),
 }
 
-fn check_name(name: &str) -> Result<(), KeyError> {
+pub(super) fn check_name(name: &str) -> Result<(), KeyError> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
     if name.is_empty() || name.contains(bad) {
         return Err(KeyError::Name { found: name.escape_debug().take(100).collect() });
@@ -149,40 +161,58 @@ fn check_name(name: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn key_id(name: &str, public: &[u8; 32]) -> u32 {
+/// The id of an Ed25519 key of that name and type.
+pub(super) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> u32 {
     let mut sha = Sha256::new();
     sha.update(name);
-    sha.update([b'\n', ED25519]);
+    sha.update([b'\n', kind]);
     sha.update(public);
     let hash: [u8; 32] = sha.finalize().into();
     hash.first_chunk().map_or(0, |id| u32::from_be_bytes(*id))
 }
 
-/// Splits `name+id+base64` (the base64 may hold plus signs itself) and decodes type and key.
-fn split_key(text: &str, form: KeyError) -> Result<(&str, &str, u8, [u8; 32]), KeyError> {
+/// Splits `name+id+base64` (the base64 may hold plus signs itself) and decodes the key, which must be of that type.
+pub(super) fn split_key(text: &str, required: u8, form: KeyError) -> Result<(&str, &str, [u8; 32]), KeyError> {
     let mut fields = text.splitn(3, '+');
     let (Some(name), Some(id), Some(key)) = (fields.next(), fields.next(), fields.next()) else { return Err(form) };
     check_name(name)?;
     // One byte more than a key has, rounded up to base64's groups of three, so that a longer key is seen to be longer.
     let mut buffer = Wiped([0; 36]);
-    let Ok(length) = STANDARD.decode_slice(key, &mut buffer.0) else {
-        return Err(match STANDARD.decode(key) {
-            Ok(long) => KeyError::Length { name: name.to_owned(), found: Wiped(long).0.len().saturating_sub(1) },
-            Err(_) => form,
-        });
+    let mut long = Wiped(Vec::new());
+    let decoded = match STANDARD.decode_slice(key, &mut buffer.0) {
+        Ok(length) => buffer.0.get(..length),
+        Err(_) => STANDARD.decode_vec(key, &mut long.0).ok().map(|()| long.0.as_slice()),
     };
-    let decoded = buffer.0.get(..length).and_then(<[u8]>::split_first);
-    let Some((kind, bytes)) = decoded else { return Err(form) };
-    if *kind != ED25519 {
-        return Err(KeyError::Type { name: name.to_owned(), found: *kind });
+    let Some((found, bytes)) = decoded.and_then(<[u8]>::split_first) else { return Err(form) };
+    if *found != required {
+        let (name, found) = (name.to_owned(), *found);
+        return Err(match required {
+            COSIGNATURE => KeyError::WitnessType { name, found },
+            _ => KeyError::Type { name, found },
+        });
     }
     match bytes.try_into() {
-        Ok(bytes) => Ok((name, id, *kind, bytes)),
+        Ok(bytes) => Ok((name, id, bytes)),
         Err(_) => Err(KeyError::Length { name: name.to_owned(), found: bytes.len() }),
     }
 }
 
-fn check_id(name: &str, found: &str, required: u32) -> Result<(), KeyError> {
+/// The Ed25519 key with these bytes (RFC 8032). One that would accept signatures nobody made is refused.
+pub(super) fn strong_key(name: &str, public: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
+    match VerifyingKey::from_bytes(public) {
+        Ok(key) if !key.is_weak() => Ok(key),
+        _ => Err(KeyError::Weak { name: name.to_owned() }),
+    }
+}
+
+/// Writes a key as `<name>+<key id>+base64(type ‖ key)`.
+pub(super) fn write_key(f: &mut fmt::Formatter<'_>, name: &str, id: u32, kind: u8, public: &[u8; 32]) -> fmt::Result {
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(public);
+    write!(f, "{name}+{id:08x}+{}", STANDARD.encode(bytes))
+}
+
+pub(super) fn check_id(name: &str, found: &str, required: u32) -> Result<(), KeyError> {
     if found == format!("{required:08x}") {
         return Ok(());
     }
@@ -222,10 +252,8 @@ impl VerifierKey {
     /// The key of that name with these 32 bytes (RFC 8032). A key that would accept signatures nobody made is refused.
     pub fn new(name: &str, public: &[u8; 32]) -> Result<Self, KeyError> {
         check_name(name)?;
-        match VerifyingKey::from_bytes(public) {
-            Ok(key) if !key.is_weak() => Ok(Self { name: name.to_owned(), id: key_id(name, public), key }),
-            _ => Err(KeyError::Weak { name: name.to_owned() }),
-        }
+        let key = strong_key(name, public)?;
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519, public), key })
     }
 
     /// Its name.
@@ -256,7 +284,7 @@ impl FromStr for VerifierKey {
         if text.starts_with(PRIVATE_PREFIX) {
             return Err(KeyError::Private);
         }
-        let (name, id, _, public) = split_key(text, KeyError::NotAVerifierKey)?;
+        let (name, id, public) = split_key(text, ED25519, KeyError::NotAVerifierKey)?;
         let key = Self::new(name, &public)?;
         check_id(name, id, key.id)?;
         Ok(key)
@@ -265,9 +293,7 @@ impl FromStr for VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![ED25519];
-        bytes.extend_from_slice(self.public());
-        write!(f, "{}+{:08x}+{}", self.name, self.id, STANDARD.encode(bytes))
+        write_key(f, &self.name, self.id, ED25519, self.public())
     }
 }
 
@@ -333,7 +359,7 @@ impl FromStr for SignerKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let text = text.strip_prefix(PRIVATE_PREFIX).ok_or(KeyError::NotASignerKey)?;
-        let (name, id, _, seed) = split_key(text, KeyError::NotASignerKey)?;
+        let (name, id, seed) = split_key(text, ED25519, KeyError::NotASignerKey)?;
         let seed = Wiped(seed);
         let key = Self::generate_from_seed(name, &seed.0)?;
         check_id(name, id, key.id())?;
@@ -438,7 +464,8 @@ impl Note {
 }
 
 impl NoteSignature {
-    fn parse(line: &str) -> Option<Self> {
+    /// Reads a signature line with its line feed.
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let (name, base64) = line.strip_prefix(SIGNATURE_PREFIX)?.strip_suffix('\n')?.split_once(' ')?;
         check_name(name).ok()?;
         let bytes = STANDARD.decode(base64).ok()?;
