@@ -15,7 +15,7 @@ use super::{
     step::{Int, Step},
 };
 use crate::tlog::{Hash, leaf_hash};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The version of the entry format that this crate writes.
@@ -90,41 +90,39 @@ struct Peek {
     kind: String,
 }
 
-#[derive(Serialize, Deserialize)]
+/// An entry as it is read. It is written by [`Entry::encode`], which [`Entry::decode`] holds it against.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire<'a> {
-    v: u64,
+    #[serde(rename = "v")]
+    _version: u64,
     #[serde(rename = "type")]
     kind: std::borrow::Cow<'a, str>,
     trace: TraceId,
     step: Int,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     prev: Option<Hash>,
     at: Int,
     src: std::borrow::Cow<'a, str>,
     seq: Int,
     #[serde(borrow)]
-    body: std::borrow::Cow<'a, RawValue>,
+    body: &'a RawValue,
 }
 
 impl Entry {
     /// The canonical bytes, without a line end.
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
-        let mut body = Vec::with_capacity(256);
-        self.body.write_body(&mut body)?;
-        let body = String::from_utf8(body).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
-        let wire = Wire {
-            v: VERSION,
-            kind: self.body.kind().into(),
-            trace: self.trace,
-            step: self.step,
-            prev: self.prev,
-            at: self.at,
-            src: self.src.as_str().into(),
-            seq: self.seq,
-            body: std::borrow::Cow::Owned(RawValue::from_string(body)?),
-        };
-        let bytes = serde_json::to_vec(&wire)?;
+        self.encode_around(&self.body.encode_body()?)
+    }
+
+    /// The canonical bytes, given those of the body: what an appender encodes once, the sequencer puts into its place.
+    pub(crate) fn encode_around(&self, body: &[u8]) -> Result<Vec<u8>, EntryError> {
+        let Self { trace, step, prev, at, src, seq, .. } = self;
+        let (kind, src) = (self.body.kind(), serde_json::to_string(src)?);
+        let prev = prev.map(|prev| format!(r#","prev":"{prev}""#)).unwrap_or_default();
+        let head = format!(r#"{{"v":{VERSION},"type":"{kind}","trace":"{trace}","step":{step}{prev},"#);
+        let place = format!(r#""at":{at},"src":{src},"seq":{seq},"body":"#);
+        let bytes = [head.as_bytes(), place.as_bytes(), body, b"}"].concat();
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(EntryError::TooLarge { found: bytes.len() });
         }

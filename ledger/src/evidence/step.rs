@@ -332,9 +332,9 @@ macro_rules! steps {
                 match self { $(Self::$name(_) => $word,)+ }
             }
 
-            /// Writes the body as canonical JSON.
-            pub(super) fn write_body(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
-                match self { $(Self::$name(body) => serde_json::to_writer(out, body),)+ }
+            /// The body as canonical JSON.
+            pub(crate) fn encode_body(&self) -> serde_json::Result<Vec<u8>> {
+                match self { $(Self::$name(body) => serde_json::to_vec(body),)+ }
             }
 
             /// Reads the body of an entry of type `kind`; `None` where the type is unknown.

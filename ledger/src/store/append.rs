@@ -156,7 +156,8 @@ impl TraceHead {
 pub(super) struct Prepared {
     pub(super) trace: TraceId,
     pub(super) expected_head: Option<Hash>,
-    pub(super) steps: Vec<Step>,
+    /// Each with its canonical bytes.
+    pub(super) steps: Vec<(Step, Vec<u8>)>,
     pub(super) guards: Vec<(TraceId, Option<Hash>)>,
     pub(super) deadline: Option<u64>,
     /// The digest by which an append made before is known again.
@@ -178,20 +179,15 @@ impl Prepared {
         // The steps' canonical bytes, in the form of entries without what only the sequencer knows.
         let mut fields =
             vec![trace.0.as_bytes().to_vec(), expected_head.map(|h| h.as_bytes().to_vec()).unwrap_or_default()];
-        for (step, body) in steps.iter().enumerate() {
-            let place = Int::saturating(step as u64);
-            let entry = Entry {
-                trace,
-                step: place,
-                prev: None,
-                at: Int::ZERO,
-                src: String::new(),
-                seq: Int::ZERO,
-                body: body.clone(),
-            };
-            let encoded = entry.encode().map_err(|e| encoding(trace, step, &e))?;
-            bytes += encoded.len();
-            fields.push(encoded);
+        let mut encoded = Vec::with_capacity(steps.len());
+        for (step, body) in steps.into_iter().enumerate() {
+            let (at, seq, src) = (Int::ZERO, Int::ZERO, String::new());
+            let entry = Entry { trace, step: Int::saturating(step as u64), prev: None, at, src, seq, body };
+            let body = entry.body.encode_body().map_err(|e| encoding(trace, step, &e.into()))?;
+            let field = entry.encode_around(&body).map_err(|e| encoding(trace, step, &e))?;
+            bytes += field.len();
+            fields.push(field);
+            encoded.push((entry.body, body));
         }
         let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
         let digest = tagged("append", &fields);
@@ -206,7 +202,7 @@ impl Prepared {
                 Ok((commitment, sealed))
             })
             .collect::<Result<_, AppendError>>()?;
-        Ok(Self { trace, expected_head, steps, guards, deadline, digest, payloads, bytes })
+        Ok(Self { trace, expected_head, steps: encoded, guards, deadline, digest, payloads, bytes })
     }
 }
 

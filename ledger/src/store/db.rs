@@ -14,13 +14,13 @@
 //! of a write leaves: nothing in it was answered, so it is dropped. Damage anywhere before the end can only have hit what was
 //! synced, and refuses to open. `PointInTime`, RocksDB's default, would drop everything from such damage on and open as if
 //! nothing had been lost; `AbsoluteConsistency` would refuse after every torn tail. What the mode might still drop wrongly,
-//! `HEAD` notices.
+//! `HEAD` notices. `docs/decisions/0011` says what each kind of damage comes to.
 
 use super::error::StoreError;
 use crate::tlog::{Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
-    IteratorMode, Options, WriteBatch, WriteOptions,
+    FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 use std::{
     fs::{File, TryLockError},
@@ -69,7 +69,12 @@ impl Family {
         });
         match self {
             Self::Entry => options.set_bottommost_compression_type(DBCompressionType::Zstd),
-            Self::Idem | Self::Trace | Self::Payload => blocks.set_bloom_filter(10.0, false),
+            Self::Idem | Self::Trace | Self::Payload => {
+                blocks.set_bloom_filter(10.0, false);
+                // The same in memory: an append looks for two records that most often are not there.
+                options.set_memtable_whole_key_filtering(true);
+                options.set_memtable_prefix_bloom_ratio(0.02);
+            }
             _ => (),
         }
         options.set_block_based_table_factory(&blocks);
@@ -123,6 +128,9 @@ fn failed(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
 fn base_options() -> Options {
     let mut options = Options::default();
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // The mode tolerates a cut tail in every log, and only the newest can have one: this holds the others against their synced
+    // sizes, and notices a log that is gone.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_paranoid_checks(true);
     options
 }
@@ -226,6 +234,23 @@ impl Db {
         }))
     }
 
+    /// Hands over the entries of a range in order, where they stand. A missing one is an error.
+    pub(super) fn each_entry(&self, range: Range<u64>, mut each: impl FnMut(u64, &[u8]) -> Read<()>) -> Read<()> {
+        let mut stored = self.db.raw_iterator_cf(self.family(Family::Entry)?);
+        stored.seek(range.start.to_be_bytes());
+        for index in range {
+            match stored.item() {
+                Some((key, bytes)) if number(key) == Some(index) => each(index, bytes)?,
+                _ => {
+                    stored.status().map_err(failed("read the entries"))?;
+                    return Err(StoreError::Damaged(format!("entry {index} is missing")));
+                }
+            }
+            stored.next();
+        }
+        Ok(())
+    }
+
     /// Everything in a family, in the order of its keys.
     pub(super) fn all(&self, family: Family) -> Result<impl Iterator<Item = Read<KeyValue>>, StoreError> {
         let stored = self.db.iterator_cf(self.family(family)?, IteratorMode::Start);
@@ -256,29 +281,64 @@ impl Db {
         }
     }
 
+    /// Writes all of it at once; it is synced when this returns.
+    pub(super) fn write(&self, writes: Writes) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(writes.0, &options).map_err(failed("write to the database"))
+    }
+
     /// A batch to fill and write.
     pub(super) fn batch(&self) -> Batch<'_> {
-        Batch { db: self, batch: WriteBatch::default() }
+        Batch { db: self, writes: Writes::default() }
+    }
+
+    /// Removes a record.
+    #[cfg(test)]
+    pub(super) fn remove(&self, family: Family, key: &[u8]) {
+        self.db.delete_cf(self.family(family).unwrap(), key).unwrap();
+    }
+
+    /// Writes one family to tables, so that a new log begins while the old one is still needed.
+    #[cfg(test)]
+    pub(super) fn flush_one(&self, family: Family) {
+        self.db.flush_cf(self.family(family).unwrap()).unwrap();
+    }
+
+    /// Writes what is in memory to tables, so that the log need not be replayed at the next opening.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let families = Family::ALL.iter().map(|f| self.family(*f)).collect::<Result<Vec<_>, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_cfs_opt(&families, &options).map_err(failed("flush the database"))
     }
 }
 
 /// Writes that take effect together.
+#[derive(Default)]
+pub(super) struct Writes(WriteBatch);
+
+impl Writes {
+    pub(super) fn put(&mut self, db: &Db, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.0.put_cf(db.family(family)?, key, value);
+        Ok(())
+    }
+}
+
+/// Writes that take effect together, and where they go.
 pub(super) struct Batch<'a> {
     db: &'a Db,
-    batch: WriteBatch,
+    writes: Writes,
 }
 
 impl Batch<'_> {
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        self.batch.put_cf(self.db.family(family)?, key, value);
-        Ok(())
+        self.writes.put(self.db, family, key, value)
     }
 
     /// Writes all of it; it is synced when this returns.
     pub(super) fn write(self) -> Result<(), StoreError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        self.db.db.write_opt(self.batch, &options).map_err(failed("write to the database"))
+        self.db.write(self.writes)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger as a folder of files that stands on its own: what a static web server would serve, what `countersign-verify` reads,
 //! and what other people's tools for C2SP tlog-tiles read as well.
 //!
-//! What it holds, [`Ledger::export`] describes. It is written under another name, then renamed.
+//! What it holds, [`Ledger::export`] describes. It is written and synced under another name, then renamed.
 
 use super::{
     db::{Family, number},
@@ -13,8 +13,10 @@ use super::{
 use crate::{
     evidence::{Class, Commitment},
     tlog::{Hash, SignedCheckpoint, TileReader, TreeSize, bundles_for_size, tiles_for_size},
+    vault::files::sync_parent,
 };
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -42,6 +44,8 @@ pub struct ExportSummary {
 struct Draft {
     folder: PathBuf,
     summary: ExportSummary,
+    files: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
 }
 
 impl Draft {
@@ -49,10 +53,21 @@ impl Draft {
         let path = self.folder.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+            let between = parent.ancestors().take_while(|folder| folder.starts_with(&self.folder));
+            self.folders.extend(between.map(Path::to_owned));
         }
         fs::write(&path, bytes).map_err(StoreError::io("write", &path))?;
         self.summary.bytes += bytes.len() as u64;
+        self.files.push(path);
         Ok(())
+    }
+
+    /// Makes all of it durable, files before the folders that name them. Done in the end, when the system has had time to write most of
+    /// it by itself.
+    fn sync(&self) -> Result<(), StoreError> {
+        self.files.iter().chain(&self.folders).try_for_each(|path| {
+            fs::File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io("sync", path))
+        })
     }
 }
 
@@ -76,7 +91,12 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
     }
     let replaces = examine_target(ledger, dir, &signed)?;
 
-    let mut draft = Draft { folder: sibling(dir, "partial")?, summary: ExportSummary::default() };
+    let mut draft = Draft {
+        folder: sibling(dir, "partial")?,
+        summary: ExportSummary::default(),
+        files: Vec::new(),
+        folders: BTreeSet::new(),
+    };
     draft.summary.entries = size.get();
     remove(&draft.folder)?;
     fs::create_dir_all(&draft.folder).map_err(StoreError::io("create", &draft.folder))?;
@@ -103,6 +123,7 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
         payloads(ledger, size, classes, &mut draft)?;
     }
     draft.write("checkpoint", signed.note())?;
+    draft.sync()?;
 
     let old = sibling(dir, "old")?;
     if replaces {
@@ -110,6 +131,7 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
         fs::rename(dir, &old).map_err(StoreError::io("rename", dir))?;
     }
     fs::rename(&draft.folder, dir).map_err(StoreError::io("create", dir))?;
+    sync_parent(dir)?;
     remove(&old)?;
     Ok(draft.summary.clone())
 }

@@ -3,12 +3,14 @@
 
 use super::{
     append::{Append, Appended, Durable, Prepared, TraceHead},
+    commit::{Committer, Group},
     db::{Db, FORMAT, Family, Meta},
     error::{AppendError, StoreError},
     export::{self, ExportSummary},
     head::HeadFile,
     opening::{self, OpeningReport, Ready},
-    sequencer::{Edge, Group, Message, Reply, Sequencer, now_micros, stored_leaf, stored_trace},
+    queue::Queue,
+    sequencer::{Answer, Beginning, Reply, Sequencer, now_micros, stored_leaf, stored_trace},
     shared::{Shared, Visible, lock},
     stats::Stats,
 };
@@ -23,12 +25,9 @@ use crate::{
 use std::{
     collections::HashMap,
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::Ordering::Relaxed,
-        mpsc::{SyncSender, TrySendError, sync_channel},
-    },
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed, mpsc::sync_channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -50,14 +49,15 @@ pub struct Options {
 }
 
 impl Options {
-    /// These paths and this key, with groups of up to 1,024 entries and 4,096 waiting appends.
+    /// These paths and this key, with groups of up to 512 entries and 4,096 waiting appends. Larger groups would spread the cost of
+    /// a sync no further to speak of; smaller ones let the next group be made while one becomes durable.
     pub fn new(
         dir: impl Into<PathBuf>,
         head: impl Into<PathBuf>,
         keyring: impl Into<PathBuf>,
         signer: SignerKey,
     ) -> Self {
-        Self { dir: dir.into(), head: head.into(), keyring: keyring.into(), signer, max_batch: 1_024, queue: 4_096 }
+        Self { dir: dir.into(), head: head.into(), keyring: keyring.into(), signer, max_batch: 512, queue: 4_096 }
     }
 
     fn copy_signer(&self) -> Result<SignerKey, StoreError> {
@@ -76,15 +76,16 @@ pub struct Ledger {
 }
 
 struct Handle {
-    queue: Option<SyncSender<Message>>,
+    queue: Arc<Queue>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Handle {
     fn join(&self) {
         let Some(thread) = lock(&self.thread).take() else { return };
-        // An answer may hold the last handle: the sequencer can't wait for itself, and ends without being waited for.
-        if thread.thread().id() != thread::current().id() {
+        // An answer may hold the last handle: the ledger's own threads can't wait for themselves, and end without being waited for.
+        if !self.shared.on_own_thread() {
             // A panic in there has already become the reason why the ledger stopped.
             let _ = thread.join();
         }
@@ -93,7 +94,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.close();
         self.join();
     }
 }
@@ -123,10 +124,11 @@ impl Ledger {
             let _ = fs::remove_file(&options.head);
             let _ = fs::remove_dir_all(&options.dir);
         });
-        let (shared, mut sequencer, mut group) = begun?;
-        sequencer.commit(&mut group)?;
-        sequencer.publish()?;
-        Self::start(options, shared, sequencer)
+        let (shared, sequencer, mut committer, mut group) = begun?;
+        committer.commit(&mut group)?;
+        committer.answer(group)?;
+        committer.publish()?;
+        Self::start(options, shared, sequencer, committer)
     }
 
     /// Opens a ledger, verifying it (see [`opening`](Self::opening)). Where store and `HEAD` contradict each other the ledger is
@@ -149,9 +151,12 @@ impl Ledger {
             );
             return Ok(Self { shared: Arc::new(shared), handle: None });
         };
-        let (shared, mut sequencer) = assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
-        sequencer.publish_if_due()?;
-        Self::start(options, shared, sequencer)
+        let (shared, sequencer, mut committer) =
+            assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
+        if committer.unpublished() {
+            committer.publish()?;
+        }
+        Self::start(options, shared, sequencer, committer)
     }
 
     /// Opens a ledger for reading what was published, also while another process appends to it. It is
@@ -185,13 +190,46 @@ impl Ledger {
         }
     }
 
-    fn start(options: &Options, shared: Arc<Shared>, sequencer: Sequencer) -> Result<Self, StoreError> {
-        let (queue, waiting) = sync_channel(options.queue.max(1));
-        let thread = thread::Builder::new()
-            .name("sequencer".into())
-            .spawn(move || sequencer.run(waiting))
-            .map_err(StoreError::io("start a thread for", &options.dir))?;
-        let handle = Handle { queue: Some(queue), thread: Mutex::new(Some(thread)) };
+    fn start(
+        options: &Options,
+        shared: Arc<Shared>,
+        mut sequencer: Sequencer,
+        mut committer: Committer,
+    ) -> Result<Self, StoreError> {
+        let queue = Arc::new(Queue::new(options.queue));
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.into())
+                .spawn(run)
+                .map_err(StoreError::io("start a thread for", &options.dir))
+        };
+        let (state, groups) = (Arc::clone(&shared), Arc::clone(&queue));
+        let (known, knows) = sync_channel::<()>(0);
+        let committing = spawn(
+            "committer",
+            Box::new(move || {
+                // Until it is known which threads are the ledger's own, no answer may be given.
+                let _ = knows.recv();
+                run("the committer", &state, &groups, || committer.serve(&groups));
+            }),
+        )?;
+        let committer_id = committing.thread().id();
+        let (state, appends) = (Arc::clone(&shared), Arc::clone(&queue));
+        let thread = spawn(
+            "sequencer",
+            Box::new(move || {
+                let _ = state.own_threads.set([thread::current().id(), committer_id]);
+                drop(known);
+                run("the sequencer", &state, &appends, || sequencer.serve(&appends));
+                appends.end_groups();
+                // What can go wrong in there has become the reason why the ledger stopped.
+                let _ = committing.join();
+                state.end("it was closed", false);
+                appends.abandon();
+            }),
+        )
+        .inspect_err(|_| queue.end_groups())?;
+        let handle = Handle { queue, shared: Arc::clone(&shared), thread: Mutex::new(Some(thread)) };
         Ok(Self { shared, handle: Some(Arc::new(handle)) })
     }
 
@@ -199,29 +237,24 @@ impl Ledger {
     ///
     /// Must not be called from within an answer of [`append_with`](Self::append_with).
     pub fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        if self.shared.sequencer.get() == Some(&thread::current().id()) {
+        if self.shared.on_own_thread() {
             return Err(AppendError::FromAnswer);
         }
         let queue = self.queue()?;
         let prepared = self.prepare(append)?;
         let (answer, answered) = sync_channel(1);
-        let reply = Reply::new(
-            Arc::clone(&self.shared),
-            Box::new(move |result| {
-                // Nobody gave up waiting: `answered` is below.
-                let _ = answer.send(result);
-            }),
-        );
-        self.shared.counters.queue.fetch_add(1, Relaxed);
-        if queue.send(Message::Append(Box::new(prepared), reply)).is_err() {
-            // The message came back and was dropped, which has answered it.
-            self.shared.counters.queue.fetch_sub(1, Relaxed);
+        let reply = self.reply(Box::new(move |result| {
+            // Nobody gave up waiting: `answered` is below.
+            let _ = answer.send(result);
+        }));
+        if let Err((_, reply)) = queue.push((Box::new(prepared), reply)) {
+            reply.send(Err(self.takes_no_more()));
         }
         answered.recv().unwrap_or_else(|_| Err(AppendError::Stopped("the sequencer ended without an answer".into())))
     }
 
     /// Appends and gives the result to `answer`, for callers that can't wait. Refused with [`AppendError::Full`] where the queue
-    /// is full. The answer comes on the sequencer's thread (a refusal that needs no sequencer: on this one), so it must be quick
+    /// is full. The answer comes on the committer's thread (a refusal that needs no sequencer: on this one), so it must be quick
     /// and never block.
     pub fn append_with(&self, append: Append, answer: impl FnOnce(Result<Appended, AppendError>) + Send + 'static) {
         let queued = self.queue().and_then(|queue| Ok((queue, self.prepare(append)?)));
@@ -229,22 +262,24 @@ impl Ledger {
             Ok(queued) => queued,
             Err(e) => return answer(Err(e)),
         };
-        let reply = Reply::new(Arc::clone(&self.shared), Box::new(answer));
-        let waiting = self.shared.counters.queue.fetch_add(1, Relaxed);
-        if let Err(e) = queue.try_send(Message::Append(Box::new(prepared), reply)) {
-            self.shared.counters.queue.fetch_sub(1, Relaxed);
-            if let TrySendError::Full(Message::Append(_, reply)) = e {
-                reply.send(Err(AppendError::Full(usize::try_from(waiting).unwrap_or(usize::MAX))));
-            }
-            // A message that found nobody was dropped, which has answered it.
+        if let Err((reply, full)) = queue.try_push((Box::new(prepared), self.reply(Box::new(answer)))) {
+            reply.send(Err(full.map_or_else(|| self.takes_no_more(), AppendError::Full)));
         }
     }
 
-    fn queue(&self) -> Result<&SyncSender<Message>, AppendError> {
-        match self.handle.as_ref().and_then(|handle| handle.queue.as_ref()) {
-            Some(queue) => match self.shared.ended() {
+    fn reply(&self, answer: Answer) -> Reply {
+        Reply::new(Arc::clone(&self.shared), answer)
+    }
+
+    fn takes_no_more(&self) -> AppendError {
+        AppendError::Stopped(self.shared.ended().unwrap_or_else(|| "it is being closed".into()))
+    }
+
+    fn queue(&self) -> Result<&Queue, AppendError> {
+        match &self.handle {
+            Some(handle) => match self.shared.ended() {
                 Some(reason) => Err(AppendError::Stopped(reason)),
-                None => Ok(queue),
+                None => Ok(&handle.queue),
             },
             None => Err(AppendError::ReadOnly(self.read_only().unwrap_or_default())),
         }
@@ -285,7 +320,7 @@ impl Ledger {
     }
 
     /// Has `call` called with the reason once an error stops the ledger (at once, if one has), before waiting callers are
-    /// answered, on the sequencer's thread.
+    /// answered, on the thread that met it.
     pub fn on_fatal(&self, call: impl FnOnce(&str) + Send + 'static) {
         self.shared.on_fatal(Box::new(call));
     }
@@ -466,7 +501,7 @@ impl Ledger {
             refused: counters.refused.load(Relaxed),
             repeated: counters.repeated.load(Relaxed),
             last_group: counters.last_group.load(Relaxed),
-            queue: counters.queue.load(Relaxed),
+            queue: self.handle.as_ref().map_or(0, |handle| handle.queue.len() as u64),
             open_traces: lock(&self.shared.open).len() as u64,
             batch_sync: counters.batch_sync.read(),
             head_sync: counters.head_sync.read(),
@@ -477,10 +512,7 @@ impl Ledger {
     /// closed with the last of them.
     pub fn close(self) {
         if let Some(handle) = &self.handle {
-            if let Some(queue) = &handle.queue {
-                // It may have stopped already.
-                let _ = queue.send(Message::Close);
-            }
+            handle.queue.close();
             handle.join();
         }
     }
@@ -527,7 +559,18 @@ fn write_beginning(db: &Db, options: &Options) -> Result<String, StoreError> {
     Ok(instance)
 }
 
-/// Puts a sequencer together with what it shares.
+/// Runs one of the ledger's threads to its end, which becomes the reason why the ledger stopped if it is not an orderly one.
+fn run(who: &str, shared: &Shared, queue: &Queue, serve: impl FnOnce() -> Result<(), StoreError>) {
+    match catch_unwind(AssertUnwindSafe(serve)) {
+        Ok(Ok(())) => return,
+        Ok(Err(e)) => shared.end(&e.to_string(), true),
+        Err(_) => shared.end(&format!("{who} panicked"), true),
+    }
+    // The other thread ends as well, and whoever waits is answered.
+    queue.abandon();
+}
+
+/// Puts sequencer and committer together with what they share.
 fn assemble(
     options: &Options,
     db: Db,
@@ -535,32 +578,26 @@ fn assemble(
     report: OpeningReport,
     published: SignedCheckpoint,
     ready: Ready,
-) -> Result<(Arc<Shared>, Sequencer), StoreError> {
+) -> Result<(Arc<Shared>, Sequencer, Committer), StoreError> {
     let Ready { head, signed, frontier, at, instance, open, open_list_at } = ready;
     let size = frontier.size().get();
-    let edge = Edge::read(&db, size)?;
     let src = format!("{instance}/{}", report.epoch);
     let root = signed.checkpoint().root;
     let verifier = options.signer.verifier().clone();
     let visible = Visible { size, signed: Arc::new(signed) };
-    let shared = Shared::new(db, vault, verifier, report, visible, Arc::new(published), open);
+    let shared = Shared::new(db, vault, verifier, report, visible, Arc::new(published), open.clone());
     shared.counters.stored.store(size, Relaxed);
     let shared = Arc::new(shared);
-    let sequencer = Sequencer {
+    let beginning = Beginning { frontier, at, src, open, open_list_at, max_batch: options.max_batch };
+    let sequencer = Sequencer::new(Arc::clone(&shared), beginning)?;
+    let committer = Committer {
         shared: Arc::clone(&shared),
         signer: options.copy_signer()?,
         head,
-        frontier,
-        edge,
-        root,
-        at,
-        src,
-        seq: Int::ZERO,
-        open_list_at,
-        max_batch: options.max_batch.max(1),
+        signed: (size, root),
         publish_from: Instant::now(),
     };
-    Ok((shared, sequencer))
+    Ok((shared, sequencer, committer))
 }
 
 /// Makes the rest of what a new ledger needs, up to the commit of its first group.
@@ -569,7 +606,7 @@ fn begin(
     vault: Vault,
     head: HeadFile,
     first: Vec<Append>,
-) -> Result<(Arc<Shared>, Sequencer, Group), StoreError> {
+) -> Result<(Arc<Shared>, Sequencer, Committer, Group), StoreError> {
     let db = Db::open(&options.dir, true)?;
     let instance = write_beginning(&db, options)?;
     // A checkpoint of nothing, signed to have one and seen by nobody.
@@ -585,15 +622,17 @@ fn begin(
         open: HashMap::new(),
         open_list_at: 0,
     };
-    let (shared, mut sequencer) = assemble(options, db, vault, report, signed, ready)?;
-    let mut group = Group::default();
+    let (shared, mut sequencer, committer) = assemble(options, db, vault, report, signed, ready)?;
     for (at, append) in first.into_iter().enumerate() {
         let refused = |cause| StoreError::FirstAppend { at, cause: Box::new(cause) };
         let prepared = Prepared::new(append, &shared.vault, today()).map_err(refused)?;
-        sequencer.admit(prepared, Reply::new(Arc::clone(&shared), Box::new(drop)), &mut group)?;
+        sequencer.admit(prepared, Reply::new(Arc::clone(&shared), Box::new(drop)))?;
     }
-    match group.refused() {
+    match sequencer.refused() {
         Some((at, cause)) => Err(StoreError::FirstAppend { at, cause: Box::new(cause) }),
-        None => Ok((shared, sequencer, group)),
+        None => {
+            let group = sequencer.seal()?;
+            Ok((shared, sequencer, committer, group))
+        }
     }
 }

@@ -26,13 +26,16 @@
 //! anew, which verifies, is a way on.
 
 mod append;
+mod commit;
 mod db;
 mod error;
 mod export;
 mod head;
 mod ledger;
 mod opening;
+mod queue;
 mod readback;
+mod recent;
 mod sequencer;
 mod shared;
 mod stats;

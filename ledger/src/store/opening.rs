@@ -204,8 +204,11 @@ fn examine(
             return contradiction(format!("at size {of} the store's root is {found}, the published one {root}"));
         }
     }
-    // The store with `HEAD`.
     let base = db.meta_number(Meta::BASE)?;
+    if base >= size {
+        return contradiction(format!("the store holds {size} entries, the last group would begin at {base}"));
+    }
+    // The store with `HEAD`.
     let (head_size, head_root) = match &head.newest {
         Some(newest) => (newest.checkpoint().size.get(), newest.checkpoint().root),
         None if head.damaged == 0 || (head.damaged == 1 && base == 0) => (0, EMPTY_ROOT),
@@ -215,6 +218,17 @@ fn examine(
         let lost = head_size - size;
         return contradiction(format!(
             "the store holds {size} entries, `HEAD` names {head_size}: {lost} entries that were answered for are missing"
+        ));
+    }
+    // What was published was in `HEAD` before. A damaged slot explains why it is not there any more, and so does one that was never
+    // written.
+    if let Some(published) = published.map(|published| published.checkpoint().size.get())
+        && published > head_size
+        && head.newest.is_some()
+        && head.damaged == 0
+    {
+        return contradiction(format!(
+            "`HEAD` names {head_size} entries, a checkpoint of size {published} was published: `HEAD` is an old one"
         ));
     }
     let signed = if head_size == size {

@@ -57,16 +57,23 @@ pub(super) fn root_at(db: &Db, size: u64) -> Result<Hash, StoreError> {
 }
 
 fn leaves(db: &Db, tiles: &Tiles<'_>, range: Range<u64>) -> Result<(), StoreError> {
-    for item in db.entries(range)? {
-        let (index, bytes) = item?;
-        let (found, stored) = (leaf_hash(&bytes), tiles.hash(0, index)?);
-        if found != stored {
-            return Err(StoreError::Damaged(format!(
-                "entry {index} hashes to {found}, its leaf in the tiles is {stored}"
-            )));
+    let width = u64::from(TILE_WIDTH);
+    let mut tile = tiles.tile(TileId { level: 0, index: range.start / width })?;
+    db.each_entry(range, |index, bytes| {
+        let position = index % width;
+        if position == 0 {
+            tile = tiles.tile(TileId { level: 0, index: index / width })?;
         }
-    }
-    Ok(())
+        let stored = usize::try_from(position).ok().and_then(|position| tile.get(position));
+        let found = leaf_hash(bytes);
+        match stored {
+            Some(stored) if *stored == found => Ok(()),
+            Some(stored) => {
+                Err(StoreError::Damaged(format!("entry {index} hashes to {found}, its leaf in the tiles is {stored}")))
+            }
+            None => Err(StoreError::Damaged(format!("entry {index} has no leaf in the tiles"))),
+        }
+    })
 }
 
 /// Checks every hash on a higher tile that stands over a leaf of the range (and is complete) against the tile below.

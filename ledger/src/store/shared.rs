@@ -1,5 +1,5 @@
 //! What the sequencer and the readers share: the database, what is signed so far, and whether the ledger has stopped. The
-//! sequencer alone writes here; readers see a group only once it is signed and in `HEAD`.
+//! committer alone writes here; readers see a group only once it is signed and in `HEAD`.
 
 use super::{db::Db, error::StoreError, opening::OpeningReport, stats::Counters};
 use crate::{
@@ -61,7 +61,8 @@ pub(super) struct Shared {
     /// The open traces under the last signed checkpoint, each with the index of its first entry.
     pub(super) open: Mutex<HashMap<TraceId, u64>>,
     pub(super) counters: Counters,
-    pub(super) sequencer: OnceLock<ThreadId>,
+    /// The sequencer's and the committer's threads.
+    pub(super) own_threads: OnceLock<[ThreadId; 2]>,
     end: Mutex<End>,
     #[cfg(test)]
     pub(super) fault: Mutex<Option<Fault>>,
@@ -87,7 +88,7 @@ impl Shared {
             published: Mutex::new(published),
             open: Mutex::new(open),
             counters: Counters::default(),
-            sequencer: OnceLock::new(),
+            own_threads: OnceLock::new(),
             end: Mutex::default(),
             #[cfg(test)]
             fault: Mutex::default(),
@@ -96,6 +97,12 @@ impl Shared {
 
     pub(super) fn size(&self) -> u64 {
         lock(&self.visible).size
+    }
+
+    /// Whether this is one of the ledger's own threads, on which answers are given: they must not wait for each other.
+    pub(super) fn on_own_thread(&self) -> bool {
+        let current = std::thread::current().id();
+        self.own_threads.get().is_some_and(|own| own.contains(&current))
     }
 
     /// Waits until the entry at `index` is under a signed checkpoint: the few milliseconds of a commit.

@@ -91,7 +91,6 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) repeated: AtomicU64,
     pub(super) last_group: AtomicU64,
-    pub(super) queue: AtomicU64,
     pub(super) batch_sync: Times,
     pub(super) head_sync: Times,
 }

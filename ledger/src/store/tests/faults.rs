@@ -164,7 +164,7 @@ fn entry_and_tile_that_agree_on_another_entry_are_not_signed() {
 }
 
 #[test]
-fn a_panic_of_the_sequencer_answers_everybody() {
+fn a_panic_of_the_committer_answers_everybody() {
     let place = Place::new();
     let ledger = place.create();
     *lock(&ledger.shared().fault) = Some(Box::new(|point, _| match point {
@@ -181,7 +181,7 @@ fn a_panic_of_the_sequencer_answers_everybody() {
     while ledger.fatal().is_none() {
         assert!(Instant::now() < deadline);
     }
-    assert_eq!(ledger.fatal().as_deref(), Some("the sequencer panicked"));
+    assert_eq!(ledger.fatal().as_deref(), Some("the committer panicked"));
     drop(ledger);
     verify(&place.open());
 }

@@ -6,6 +6,7 @@ mod exporting;
 mod faults;
 mod kills;
 mod openings;
+mod recovery;
 
 use super::{ledger::Options, *};
 use crate::{

@@ -47,6 +47,14 @@ fn read_only(place: &Place, parts: &[&str]) -> Ledger {
     ledger
 }
 
+/// Makes it as if nothing above that size had been published yet.
+fn unpublish(store: &Path, above: u64) {
+    let db = Db::open(store, false).unwrap();
+    let sizes: Vec<_> = db.all(Family::Checkpoint).unwrap().map(|item| item.unwrap().0).collect();
+    let above = above.to_be_bytes();
+    sizes.iter().filter(|size| ***size > above[..]).for_each(|size| db.remove(Family::Checkpoint, size));
+}
+
 fn edit(place: &Place, change: impl FnOnce(&Db)) {
     let db = Db::open(&place.path("db"), false).unwrap();
     change(&db);
@@ -174,6 +182,19 @@ fn a_store_ahead_by_two_groups_opens_read_only() {
     grow(&ledger, 3..5);
     ledger.close();
     fs::write(place.path("HEAD"), head).unwrap();
+    read_only(&place, &["`HEAD` names 7 entries, a checkpoint of size 11 was published: `HEAD` is an old one"]);
+}
+
+#[test]
+fn a_store_ahead_by_two_groups_that_were_not_published_opens_read_only() {
+    let place = Place::new();
+    closed(&place, 3);
+    let head = fs::read(place.path("HEAD")).unwrap();
+    let ledger = place.open();
+    grow(&ledger, 3..5);
+    ledger.close();
+    unpublish(&place.path("db"), 7);
+    fs::write(place.path("HEAD"), head).unwrap();
     read_only(&place, &["the store holds 11 entries, the last group from 9 on, and `HEAD` names 7"]);
 }
 
@@ -188,6 +209,7 @@ fn two_stories_open_read_only() {
     let ledger = Ledger::create(&options_in(&place.path("third")), vec![created()]).unwrap();
     grow(&ledger, 0..4);
     ledger.close();
+    unpublish(&place.path("third/db"), 7);
     fs::copy(other.path("HEAD"), place.path("third/HEAD")).unwrap();
     let ledger = Ledger::open(&options_in(&place.path("third"))).unwrap();
     assert!(
@@ -255,6 +277,9 @@ fn every_mark_in_the_store_is_held_against_the_others() {
         let checkpoint = crate::tlog::Checkpoint::new(ORIGIN, crate::tlog::TreeSize::new(400), leaf_hash(b""));
         let note = SignedCheckpoint::sign(checkpoint, &[&signer()]).unwrap();
         put(db, Family::Checkpoint, &400u64.to_be_bytes(), note.note());
+    });
+    check(&["the store holds 301 entries, the last group would begin at 301"], &|db| {
+        put(db, Family::Meta, Meta::BASE, &301u64.to_be_bytes());
     });
     check(&["`open` is not a list of traces"], &|db| put(db, Family::Meta, Meta::OPEN, b"short"));
     // And untouched it opens.
