@@ -159,10 +159,10 @@ fn every_rule() {
         // Masks.
         (r#"@id("m") @mask("keep_first(2)") permit(principal, action == Action::"read", resource);"#.into(), ask(&["email"]),
             "permit [m] email=keep_first(2) | shuffled"),
-        (r#"@mask("keep_last(3)") permit(principal, action == Action::"read", resource);
-            @mask("keep_last(1)") permit(principal, action == Action::"read", resource);
+        (r#"@mask("truncate(month)") permit(principal, action == Action::"read", resource);
+            @mask("year_only") permit(principal, action == Action::"read", resource);
             permit(principal, action == Action::"read", resource);"#.into(), ask(&["email"]),
-            "permit [policy0,policy1,policy2] email=keep_last(1) | shuffled"),
+            "permit [policy0,policy1,policy2] email=year_only | shuffled"),
         (r#"@mask("keep_last(3)") permit(principal, action == Action::"read", resource);
             @mask("email") permit(principal, action == Action::"read", resource);"#.into(), ask(&["email"]),
             "permit [policy0,policy1] email=redact | shuffled"),
@@ -338,7 +338,8 @@ fn obligations_have_canonical_json_and_compare() {
     assert_eq!(less(&|o| o.columns[1].rule = Rule::Clear), ["email"]);
     assert_eq!(less(&|o| o.columns[2].rule = Rule::Mask(Mask::KeepLast(3))), ["iban"]);
     assert_eq!(less(&|o| o.columns[2].rule = Rule::Mask(Mask::KeepFirst(1))), ["iban"]);
-    assert_eq!(less(&|o| o.columns[2].rule = Rule::Mask(Mask::KeepLast(1))), Vec::<String>::new());
+    assert_eq!(less(&|o| o.columns[2].rule = Rule::Mask(Mask::KeepLast(1))), ["iban"]);
+    assert_eq!(less(&|o| o.columns[2].rule = Rule::Mask(Mask::Redact)), Vec::<String>::new());
     assert_eq!(less(&|o| o.columns[0].rule = Rule::Mask(Mask::Email)), Vec::<String>::new());
     assert_eq!(less(&|o| o.columns[0].column = "age".into()), ["age"]);
     assert_eq!(less(&|o| o.rows = None), ["rows"]);

@@ -70,7 +70,7 @@ fn a_broken_catalog_names_line_and_reason() {
     broken(
         "mask = \"email\"",
         "mask = \"e-mail\"",
-        "3: `e-mail` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), email, year_only, token(domain)",
+        "3: `e-mail` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), email, zip3, ip_prefix(a, b), year_only, truncate(unit), date_shift(days, domain), round(step), bucket(size), range(a, b, …), token(domain), ff1(domain, alphabet)",
     );
     broken("shop.customers\"]", "customers\"]", "6: table `customers` is not written as `connection.table`");
     broken("key = \"id\"", "key = \"ident\"", "7: key `ident` is not among the table's columns");
@@ -97,12 +97,12 @@ fn a_broken_catalog_names_line_and_reason() {
     broken(
         "type = \"date\"",
         "type = \"int32\"",
-        "13: mask `year_only` does not fit column `born` of type int32, fitting are null, redact, keep_first, keep_last, token",
+        "13: mask `year_only` does not fit column `born` of type int32, fitting are null, redact, keep_first, keep_last, round, bucket, range, token, ff1",
     );
     broken(
         "\"pii.email\"\niban",
         "{ class = \"pii.email\", type = \"date\" }\niban",
-        "11: mask `email` does not fit column `email` of type date, fitting are null, redact, year_only",
+        "11: mask `email` does not fit column `email` of type date, fitting are null, redact, year_only, truncate, date_shift",
     );
     assert_eq!(Catalog::parse("c.toml", "").unwrap_err().to_string(), "c.toml:1: `purposes` is missing");
 }
