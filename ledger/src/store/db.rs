@@ -14,7 +14,7 @@
 //! of a write leaves: nothing in it was answered, so it is dropped. Damage anywhere before the end can only have hit what was
 //! synced, and refuses to open. `PointInTime`, RocksDB's default, would drop everything from such damage on and open as if
 //! nothing had been lost; `AbsoluteConsistency` would refuse after every torn tail. What the mode might still drop wrongly,
-//! `HEAD` notices. `docs/decisions/0011` says what each kind of damage comes to.
+//! `HEAD` notices. `docs/decisions/0006` says what each kind of damage comes to.
 
 use super::error::StoreError;
 use crate::tlog::{Frontier, Hash, TileId, TilePath, TileReader, TreeSize};

@@ -1,5 +1,5 @@
 //! What is left of RocksDB's log after a crash or a damage, and what opening makes of it: a tail cut off is dropped, which `HEAD` then
-//! judges; everything else refuses to open. `docs/decisions/0011` rests on these.
+//! judges; everything else refuses to open. `docs/decisions/0006` rests on these.
 
 use super::*;
 use crate::store::{
