@@ -1,7 +1,7 @@
 //! The command line: what it takes, which files it reads, and how it answers. Exit codes: 0 proven, 1 broken, 2 usage or
 //! unreadable input, 3 not provable with what was given.
 
-use crate::export::{self, Fetched, NOTE_BYTES_MAX};
+use crate::export::{self, Export, Fetched, NOTE_BYTES_MAX};
 use crate::log::{self, Options};
 use crate::report::Report;
 use crate::single::{self, Growth};
@@ -162,12 +162,8 @@ fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
                 tree_only: args.tree_only,
                 pinned: args.identities.as_deref().map(thumbprints).transpose()?,
                 require: args.require,
-                dir: args.dir,
             };
-            if !options.dir.is_dir() {
-                bail!("`{}` is not a folder", options.dir.display());
-            }
-            Ok(log::check(&options, progress(err)))
+            Ok(log::check(&export(&args.dir)?, &options, &mut (), progress(err)))
         }
         Command::Receipt(args) => {
             let text = file(&args.file)?;
@@ -182,14 +178,21 @@ fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
             let key = key(&args.common.key)?;
             let (old, new) = (file(&args.old)?, file(&args.new)?);
             let growth = match (args.dir, &args.proof) {
-                (Some(dir), _) if dir.is_dir() => Growth::Export(dir),
-                (Some(dir), _) => bail!("`{}` is not a folder", dir.display()),
+                (Some(dir), _) => Growth::Export(export(&dir)?),
                 (None, Some(proof)) => Growth::Proof(file(proof)?),
                 (None, None) => Growth::Nothing,
             };
             Ok(single::consistency((&name(&args.old), &old), (&name(&args.new), &new), &key, &growth))
         }
     }
+}
+
+/// The export at a path.
+fn export(path: &Path) -> anyhow::Result<Export> {
+    if !path.is_dir() {
+        bail!("`{}` is not a folder", path.display());
+    }
+    Ok(Export::new(path))
 }
 
 fn name(path: &Path) -> String {

@@ -1,10 +1,12 @@
-//! The folder of an export, as untrusted input: what stands in it, and its files' bytes. Only regular files are opened and only
+//! An export, as untrusted input: what stands in it, and its files' bytes. Of a folder only regular files are opened and only
 //! so much of them is read as evidence can need, so that no folder can make the tool wait or fill the memory.
 
 use countersign_ledger::tlog::{BundlePath, Hash, TilePath, TreeSize};
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest bundle, in bytes: 256 entries with the largest length that two bytes can state.
 pub const BUNDLE_BYTES_MAX: u64 = 256 * (2 + 65_535);
@@ -47,13 +49,40 @@ pub fn read(path: &Path, limit: u64) -> Fetched {
     }
 }
 
-/// An export's folder.
-#[derive(Clone, Debug)]
-pub struct Export {
-    dir: PathBuf,
+/// Where the files of an export are: a folder, or whatever else holds them under the same paths. Read by many threads at once.
+pub trait Files: Debug + Send + Sync {
+    /// How people know it.
+    fn name(&self) -> String;
+
+    /// Reads the file at a path like `tile/0/000`, at most `limit + 1` bytes of it.
+    fn read(&self, path: &str, limit: u64) -> Fetched;
+
+    /// Names everything that is there.
+    fn list(&self, found: &mut dyn FnMut(Listed));
 }
 
-/// What stands in an export's folder besides what the tree of its size needs.
+/// What is found in listing an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A file that can be read.
+    File(String),
+    /// Something that is no regular file.
+    Other(String),
+    /// A folder that could not be listed, and why.
+    Unlisted(String, String),
+}
+
+/// A folder of files.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+/// An export.
+#[derive(Clone, Debug)]
+pub struct Export {
+    files: Arc<dyn Files>,
+}
+
+/// What stands in an export besides what the tree of its size needs.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     /// The sizes of the published checkpoints, ascending.
@@ -71,48 +100,72 @@ pub struct Contents {
 impl Export {
     /// The export in that folder.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self::of(Folder(dir.into()))
     }
 
-    /// Its folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// The export that these files are.
+    pub fn of(files: impl Files + 'static) -> Self {
+        Self { files: Arc::new(files) }
     }
 
-    /// Reads a file by its path in the export.
+    /// How people know it.
+    pub fn name(&self) -> String {
+        self.files.name()
+    }
+
+    /// Reads a file by its path in the export, at most `limit + 1` bytes of it.
     pub fn read(&self, path: &str, limit: u64) -> Fetched {
-        read(&self.dir.join(path), limit)
+        self.files.read(path, limit)
     }
 
-    /// Looks through the folder of an export whose checkpoint states that size.
+    /// Looks through an export whose checkpoint states that size.
     pub fn contents(&self, size: TreeSize) -> Contents {
         let mut contents = Contents::default();
-        let mut folders = vec![String::new()];
-        while let Some(folder) = folders.pop() {
-            if let Err(e) = self.list(&folder, size, &mut folders, &mut contents) {
-                let name = if folder.is_empty() { ".".into() } else { folder };
-                contents.unlisted.push((name, e.to_string()));
-            }
-        }
+        self.files.list(&mut |listed| match listed {
+            Listed::File(path) => contents.place(path, size),
+            Listed::Other(path) => contents.unexpected.push(path),
+            Listed::Unlisted(folder, why) => contents.unlisted.push((folder, why)),
+        });
         contents.checkpoints.sort_unstable();
         contents.unexpected.sort_unstable();
         contents.earlier.sort_unstable();
         contents
     }
+}
 
-    fn list(
+impl Files for Folder {
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Fetched {
+        read(&self.0.join(path), limit)
+    }
+
+    fn list(&self, found: &mut dyn FnMut(Listed)) {
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            if let Err(e) = self.list_one(&folder, &mut folders, found) {
+                let name = if folder.is_empty() { ".".into() } else { folder };
+                found(Listed::Unlisted(name, e.to_string()));
+            }
+        }
+    }
+}
+
+impl Folder {
+    fn list_one(
         &self,
         folder: &str,
-        size: TreeSize,
         folders: &mut Vec<String>,
-        contents: &mut Contents,
+        found: &mut dyn FnMut(Listed),
     ) -> std::io::Result<()> {
-        for entry in fs::read_dir(self.dir.join(folder))? {
+        for entry in fs::read_dir(self.0.join(folder))? {
             let entry = entry?;
             let name = entry.file_name();
             let path = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             let Some(name) = name.to_str() else {
-                contents.unexpected.push(path(&name.to_string_lossy()));
+                found(Listed::Other(path(&name.to_string_lossy())));
                 continue;
             };
             let path = path(name);
@@ -120,10 +173,10 @@ impl Export {
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|m| m.is_file())) {
-                contents.place(path, size);
+                found(Listed::File(path));
             } else {
                 // Links to folders could lead in circles; devices and pipes never end.
-                contents.unexpected.push(path);
+                found(Listed::Other(path));
             }
         }
         Ok(())

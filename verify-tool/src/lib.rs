@@ -8,6 +8,7 @@
 //! | [`story`] | entries: their order, their traces, what one trace owes another |
 //! | [`registry`], [`token`], [`change`], [`payload`] | who is who at each point; what they signed; what entries commit to |
 //! | [`single`] | one receipt, one chunk, two checkpoints |
+//! | [`observe`] | what a walk tells whoever listens to it |
 //! | [`finding`], [`report`] | what is wrong, and how it is told |
 
 pub mod change;
@@ -15,6 +16,7 @@ pub mod cli;
 pub mod export;
 pub mod finding;
 pub mod log;
+pub mod observe;
 pub mod payload;
 pub mod registry;
 pub mod report;

@@ -3,6 +3,7 @@
 
 use crate::export::{BUNDLE_BYTES_MAX, Contents, Export, Fetched, NOTE_BYTES_MAX, TILE_BYTES_MAX};
 use crate::finding::{Code, Finding, Findings, Place};
+use crate::observe::Observer;
 use crate::payload::Payloads;
 use crate::report::{ClaimFacts, LogFacts, Report, StoryFacts};
 use crate::story::{Claim, Judge, Terms, place_of};
@@ -13,7 +14,6 @@ use countersign_ledger::tlog::{
 };
 use std::collections::BTreeSet;
 use std::iter::Peekable;
-use std::path::PathBuf;
 
 /// After so many missing bundles the walk gives up: a checkpoint can claim any size, and time is not endless.
 const MISSING_MAX: u64 = 64;
@@ -21,8 +21,6 @@ const MISSING_MAX: u64 = 64;
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The export's folder.
-    pub dir: PathBuf,
     /// The log's key.
     pub key: VerifierKey,
     /// Older checkpoints: where they come from, and their bytes.
@@ -35,11 +33,16 @@ pub struct Options {
     pub require: Vec<Claim>,
 }
 
-/// Checks an export. `progress` is told how many entries are done, of how many.
-pub fn check(options: &Options, mut progress: impl FnMut(u64, u64)) -> Report {
+/// Checks an export. `observer` hears every entry and what it came to, in order, unless only the tree is checked; `progress` is
+/// told how many entries are done, of how many.
+pub fn check(
+    export: &Export,
+    options: &Options,
+    observer: &mut dyn Observer,
+    mut progress: impl FnMut(u64, u64),
+) -> Report {
     let mut findings = Findings::default();
-    let export = Export::new(&options.dir);
-    let Some(head) = head(options, &export, &mut findings) else {
+    let Some(head) = head(options, export, &mut findings) else {
         return Report::new("log", "", &findings);
     };
     let (size, root) = (head.checkpoint().size, head.checkpoint().root);
@@ -52,14 +55,14 @@ pub fn check(options: &Options, mut progress: impl FnMut(u64, u64)) -> Report {
             key: options.key.to_string(),
             pinned: options.pinned.clone(),
         };
-        Judge::new(terms, Payloads::new(&export, contents.payloads.iter().copied()))
+        Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
     let mut pass = Pass {
-        export: &export,
+        export,
         key: &options.key,
         size,
         pins: pins.into_iter().peekable(),
-        walk: Walk::new(&export, size),
+        walk: Walk::new(export, size),
         judge,
         findings: Findings::default(),
         leaves: Vec::new(),
@@ -68,18 +71,18 @@ pub fn check(options: &Options, mut progress: impl FnMut(u64, u64)) -> Report {
         published: 0,
         since: 0,
     };
-    pass.run(&mut progress);
+    pass.run(observer, &mut progress);
     let Pass { walk, judge, findings: met, leaves, lost, published, since, .. } = pass;
     findings.extend(met);
     let walked = walk.finish();
     let before = findings.kept().len();
-    let anchored = conclude(&export, size, root, &walked, &leaves, lost, &mut findings);
+    let anchored = conclude(export, size, root, &walked, &leaves, lost, &mut findings);
     let forks =
         findings.kept().iter().skip(before).filter(|f| f.code == Code::Fork).filter_map(|f| f.place.file.as_ref());
     let (forked, forked_since): (Vec<_>, Vec<_>) = forks.partition(|file| file.starts_with("checkpoints/"));
     let (published, since) =
         (published.saturating_sub(forked.len() as u64), since.saturating_sub(forked_since.len() as u64));
-    earlier(&export, &contents, &mut findings);
+    earlier(export, &contents, &mut findings);
     let told = judge.map(Judge::finish);
     let mut claims = None;
     if let Some(mut told) = told {
@@ -96,6 +99,7 @@ pub fn check(options: &Options, mut progress: impl FnMut(u64, u64)) -> Report {
         key: options.key.to_string(),
         size: size.get(),
         root,
+        anchored,
         published,
         since,
     });
@@ -119,7 +123,7 @@ fn head(options: &Options, export: &Export, findings: &mut Findings) -> Option<S
     let note = match export.read("checkpoint", NOTE_BYTES_MAX) {
         Fetched::Bytes(note) => note,
         Fetched::Missing => {
-            let found = format!("no checkpoint in `{}`", options.dir.display());
+            let found = format!("no checkpoint in `{}`", export.name());
             findings.add(Finding::new(Code::Unreadable, place(), found, "the folder of an export"));
             return None;
         }
@@ -251,7 +255,7 @@ struct Pass<'a> {
 const LEAVES_MAX: usize = 1000;
 
 impl Pass<'_> {
-    fn run(&mut self, progress: &mut impl FnMut(u64, u64)) {
+    fn run(&mut self, observer: &mut dyn Observer, progress: &mut impl FnMut(u64, u64)) {
         self.meet();
         for path in bundles_for_size(self.size) {
             if self.missing > MISSING_MAX {
@@ -261,7 +265,7 @@ impl Pass<'_> {
                 self.lost = true;
                 break;
             }
-            self.bundle(path);
+            self.bundle(path, observer);
             progress(path.index * 256 + u64::from(path.width), self.size.get());
         }
     }
@@ -279,7 +283,7 @@ impl Pass<'_> {
         None
     }
 
-    fn bundle(&mut self, path: BundlePath) {
+    fn bundle(&mut self, path: BundlePath, observer: &mut dyn Observer) {
         let tile_path = lowest(path.index, path.width).to_string();
         let bundle = self.fetch(path.to_string(), BUNDLE_BYTES_MAX);
         let tile = self.fetch(tile_path.clone(), TILE_BYTES_MAX);
@@ -312,7 +316,7 @@ impl Pass<'_> {
                         self.leaves.push(LeafDiff { place, entry: leaf, tile, path: tile_path.clone() });
                     }
                     if let Some(judge) = &mut self.judge {
-                        judge.entry(index, bytes, leaf);
+                        judge.entry(index, bytes, leaf, observer);
                     }
                     Some(leaf)
                 }

@@ -55,6 +55,8 @@ pub struct LogFacts {
     pub size: u64,
     /// The signed root, in hex.
     pub root: Hash,
+    /// Whether the entries that were read are those under the signed root; without it nothing they say is proven.
+    pub anchored: bool,
     /// The published checkpoints that it extends.
     pub published: u64,
     /// The older checkpoints that were given and that it extends.

@@ -149,8 +149,8 @@ fn digest_file(path: &PathBuf) -> std::io::Result<(Hash, u64)> {
 pub enum Growth {
     /// Nothing: enough where the sizes are equal.
     Nothing,
-    /// The folder of an export that is at least as large as the newer one.
-    Export(PathBuf),
+    /// An export that is at least as large as the newer one.
+    Export(Export),
     /// A file with the hashes of a consistency proof, one base64 hash a line.
     Proof(Vec<u8>),
 }
@@ -207,7 +207,7 @@ fn consistency_summary(
                 return None;
             }
         },
-        Growth::Export(dir) => match proof_from(&Export::new(dir), key, old.size, new.size) {
+        Growth::Export(export) => match proof_from(export, key, old.size, new.size) {
             Ok(proof) => proof,
             Err(finding) => {
                 findings.add(*finding);

@@ -7,6 +7,7 @@
 
 use crate::change::{self, Agreement, Facts};
 use crate::finding::{Code, Finding, Findings, Place, Verdict};
+use crate::observe::{Judged, Observer};
 use crate::payload::{self, Held, Payloads};
 use crate::registry::{Identity, Registry};
 use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
@@ -117,6 +118,7 @@ impl Claims {
         self.0.get(&claim).copied().unwrap_or_default()
     }
 
+    /// Counts one.
     fn add(&mut self, claim: Claim, index: u64, proven: bool) {
         let count = self.0.entry(claim).or_default();
         if proven {
@@ -221,6 +223,13 @@ struct Grant {
     revoked: Option<u64>,
 }
 
+/// What an entry comes to.
+#[derive(Debug, Default)]
+struct Now {
+    findings: Vec<Finding>,
+    claims: Vec<(Claim, bool)>,
+}
+
 /// The entry at hand.
 struct Here<'a> {
     index: u64,
@@ -257,6 +266,8 @@ pub struct Judge<'a> {
     payloads: Payloads<'a>,
     findings: Findings,
     claims: Claims,
+    /// What the entry at hand has come to so far.
+    now: Now,
     outcomes: Outcomes,
     /// An entry could not be read: what follows is told as not provable.
     blind: bool,
@@ -280,6 +291,7 @@ impl<'a> Judge<'a> {
             payloads,
             findings: Findings::default(),
             claims: Claims::default(),
+            now: Now::default(),
             outcomes: Outcomes::default(),
             blind: false,
             genesis: true,
@@ -297,25 +309,59 @@ impl<'a> Judge<'a> {
         self.blind = true;
     }
 
-    /// Takes the next entry: its index, its bytes, its leaf hash.
-    pub fn entry(&mut self, index: u64, bytes: &[u8], leaf: Hash) {
-        let before = self.findings.total();
-        match Entry::decode(bytes) {
-            Ok(entry) => self.readable(index, leaf, &entry),
-            Err(EntryError::Newer(what)) => {
-                let expected = "entry version 1 of a known type";
-                self.findings.add(Finding::new(Code::EntryNewer, place_of(index, bytes), what, expected));
-                self.blind = true;
+    /// Takes the next entry (its index, its bytes, its leaf hash) and tells the observer what it comes to.
+    pub fn entry(&mut self, index: u64, bytes: &[u8], leaf: Hash, observer: &mut dyn Observer) {
+        let decoded = Entry::decode(bytes);
+        let (mut before, mut story, mut held) = (Phase::Empty, None, Vec::new());
+        match &decoded {
+            Ok(entry) => {
+                let mut here = Here { index, leaf, entry, held: Vec::new() };
+                self.fetch_payloads(&mut here);
+                self.order(&here);
+                if let Some(mut found) = self.story(&here) {
+                    before = found.state.phase;
+                    self.trace(&here, &mut found);
+                    story = Some(found);
+                }
+                held = here.held;
             }
-            Err(error) => {
-                let expected = "the canonical bytes of an entry";
-                self.findings.add(Finding::new(Code::EntryForm, place_of(index, bytes), error.to_string(), expected));
-                self.blind = true;
-            }
+            Err(error) => self.unreadable(index, bytes, error),
         }
-        if self.findings.total() == before {
-            self.claims.add(Claim::Entries, index, true);
+        if self.now.findings.is_empty() {
+            self.now.claims.push((Claim::Entries, true));
         }
+        let known = story.as_ref().filter(|story| !story.lost);
+        observer.entry(&Judged {
+            index,
+            leaf,
+            bytes,
+            entry: decoded.as_ref().ok(),
+            before,
+            state: known.map(|story| &story.state),
+            request: known.and_then(|story| story.facts.as_ref()?.claims.as_ref()),
+            claims: &self.now.claims,
+            findings: &self.now.findings,
+            payloads: &held,
+            registry: &self.registry,
+        });
+        for (claim, proven) in self.now.claims.drain(..) {
+            self.claims.add(claim, index, proven);
+        }
+        for finding in self.now.findings.drain(..) {
+            self.findings.add(finding);
+        }
+        if let Some((entry, story)) = decoded.ok().zip(story) {
+            self.put_back(&entry, story);
+        }
+    }
+
+    fn unreadable(&mut self, index: u64, bytes: &[u8], error: &EntryError) {
+        let (code, found, expected) = match error {
+            EntryError::Newer(what) => (Code::EntryNewer, what.clone(), "entry version 1 of a known type"),
+            error => (Code::EntryForm, error.to_string(), "the canonical bytes of an entry"),
+        };
+        self.now.findings.push(Finding::new(code, place_of(index, bytes), found, expected));
+        self.blind = true;
     }
 
     /// Ends the log.
@@ -341,24 +387,25 @@ impl<'a> Judge<'a> {
         if self.blind {
             finding.verdict = finding.verdict.min(Verdict::NotProvable);
         }
-        self.findings.add(finding);
+        self.now.findings.push(finding);
     }
 
-    fn readable(&mut self, index: u64, leaf: Hash, entry: &Entry) {
-        let mut here = Here { index, leaf, entry, held: Vec::new() };
-        for (class, commitment) in payload::commitments(&entry.body) {
+    fn claim(&mut self, claim: Claim, proven: bool) {
+        self.now.claims.push((claim, proven));
+    }
+
+    fn fetch_payloads(&mut self, here: &mut Here<'_>) {
+        for (class, commitment) in payload::commitments(&here.entry.body) {
             match self.payloads.get(class, commitment) {
                 Ok(held) => here.held.extend(held),
                 Err(mut finding) => {
-                    finding.place.entry = Some(index);
-                    finding.place.kind = Some(entry.body.kind().into());
-                    finding.place.trace = Some(entry.trace);
-                    self.findings.add(*finding);
+                    finding.place.entry = Some(here.index);
+                    finding.place.kind = Some(here.entry.body.kind().into());
+                    finding.place.trace = Some(here.entry.trace);
+                    self.now.findings.push(*finding);
                 }
             }
         }
-        self.order(&here);
-        self.trace(&here);
     }
 
     /// The order that all entries share: time, and the count of each appending process.
@@ -381,22 +428,23 @@ impl<'a> Judge<'a> {
         self.sources.insert(entry.src.clone(), entry.seq.next().get());
     }
 
+    /// The trace that the entry belongs to, as it stood; none where it has ended.
+    fn story(&mut self, here: &Here<'_>) -> Option<Story> {
+        let trace = here.entry.trace;
+        if let Some(story) = self.open.remove(&trace) {
+            return Some(story);
+        }
+        if self.closed.contains(&half(trace)) {
+            self.broken(here, Code::TraceClosed, here.entry.body.kind(), "nothing more in this trace");
+            return None;
+        }
+        let (state, head) = (TraceState::default(), Hash::from_bytes([0; 32]));
+        Some(Story { state, next: 0, head, lost: false, facts: None })
+    }
+
     /// The order within the trace, and then what the step itself says.
-    fn trace(&mut self, here: &Here<'_>) {
+    fn trace(&mut self, here: &Here<'_>, story: &mut Story) {
         let entry = here.entry;
-        let mut story = match self.open.remove(&entry.trace) {
-            Some(story) => story,
-            None if self.closed.contains(&half(entry.trace)) => {
-                return self.broken(here, Code::TraceClosed, entry.body.kind(), "nothing more in this trace");
-            }
-            None => Story {
-                state: TraceState::default(),
-                next: 0,
-                head: Hash::from_bytes([0; 32]),
-                lost: false,
-                facts: None,
-            },
-        };
         if entry.step.get() != story.next {
             let expected = match story.next {
                 0 => "step 0: the trace is not open".to_owned(),
@@ -417,7 +465,11 @@ impl<'a> Judge<'a> {
             self.broken(here, code, violation.to_string(), expected);
             story.lost = true;
         }
-        self.step(here, &mut story, before);
+        self.step(here, story, before);
+    }
+
+    /// Keeps what the next entry of the trace is held against.
+    fn put_back(&mut self, entry: &Entry, story: Story) {
         if matches!(entry.body, Step::RequestCompleted(_) | Step::RequestDenied(_) | Step::RequestFailed(_)) {
             for (approval, _) in &story.state.approvals {
                 // An approval is for one request; its trace stays open for a revocation.
@@ -467,7 +519,7 @@ impl<'a> Judge<'a> {
             }
             Step::RequestRejected(_) => {
                 self.outcomes.rejected += 1;
-                self.claims.add(Claim::Refusals, here.index, false);
+                self.claim(Claim::Refusals, false);
             }
             Step::RequestReceived(s) => {
                 let token = here.payload(s.request).map(<[u8]>::to_vec);
@@ -477,11 +529,11 @@ impl<'a> Judge<'a> {
             Step::PolicyDecided(s) => self.policy_decided(here, story, s, before),
             Step::RequestDenied(_) => {
                 self.outcomes.denied += 1;
-                self.claims.add(Claim::Refusals, here.index, false);
+                self.claim(Claim::Refusals, false);
             }
             Step::RequestFailed(_) => {
                 self.outcomes.failed += 1;
-                self.claims.add(Claim::Refusals, here.index, false);
+                self.claim(Claim::Refusals, false);
             }
             Step::ApprovalRequested(s) => {
                 if let Some(facts) = &mut story.facts {
@@ -498,9 +550,9 @@ impl<'a> Judge<'a> {
                     let found = format!("connection `{}`", s.connection);
                     self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
                 }
-                self.claims.add(Claim::Statements, here.index, false);
+                self.claim(Claim::Statements, false);
             }
-            Step::ChunkMasked(_) => self.claims.add(Claim::MaskAccounts, here.index, false),
+            Step::ChunkMasked(_) => self.claim(Claim::MaskAccounts, false),
             Step::DeliveryIntended(s) => self.delivery_intended(here, story, s),
             Step::DeliveryCommitted(s) => {
                 let intended = story.facts.as_ref().and_then(|facts| facts.status);
@@ -511,11 +563,11 @@ impl<'a> Judge<'a> {
                     let expected = format!("partition {partition}, offset {offset} or later");
                     self.broken(here, Code::StatusPlace, found, expected);
                 }
-                self.claims.add(Claim::Deliveries, here.index, false);
+                self.claim(Claim::Deliveries, false);
             }
             Step::DeliveryAborted(_) => {
                 self.outcomes.aborted_attempts += 1;
-                self.claims.add(Claim::Deliveries, here.index, false);
+                self.claim(Claim::Deliveries, false);
             }
             Step::RequestCompleted(_) => self.outcomes.delivered += 1,
         }
@@ -569,7 +621,7 @@ impl<'a> Judge<'a> {
         let key = identity.and_then(|identity| identity.key.clone());
         let name = identity.and_then(|identity| identity.name.clone());
         let Some((token, key)) = here.payload(s.possession).zip(key) else {
-            return self.claims.add(Claim::PossessionProofs, here.index, false);
+            return self.claim(Claim::PossessionProofs, false);
         };
         let expected = format!("a proof of possession by key {}", s.kid);
         match token::open::<PossessionClaims>(token, TYP_POSSESSION, &s.kid, &key) {
@@ -581,16 +633,16 @@ impl<'a> Judge<'a> {
                 }
                 match token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref()) {
                     Err((found, expected)) => self.broken(here, Code::Possession, found, expected),
-                    Ok(()) => self.signature(here, Claim::PossessionProofs, &s.kid),
+                    Ok(()) => self.signature(Claim::PossessionProofs, &s.kid),
                 }
             }
         }
     }
 
     /// Counts a signature that verifies: proven, unless the auditor pinned keys and this is not one of them.
-    fn signature(&mut self, here: &Here<'_>, claim: Claim, kid: &str) {
+    fn signature(&mut self, claim: Claim, kid: &str) {
         let vouched = self.terms.pinned.as_ref().is_none_or(|pinned| pinned.contains(kid));
-        self.claims.add(claim, here.index, vouched);
+        self.claim(claim, vouched);
     }
 
     /// A change: enough admins, in force at this point, who signed this very change.
@@ -626,7 +678,7 @@ impl<'a> Judge<'a> {
             }
             admins.insert(by.admin.as_str());
             let (Some(token), Some(key), Some(change)) = (here.payload(by.signature), key, change) else {
-                self.claims.add(Claim::AdminSignatures, here.index, false);
+                self.claim(Claim::AdminSignatures, false);
                 continue;
             };
             let opened = token::open::<AdminClaims>(token, TYP_ADMIN, &by.kid, &key)
@@ -642,9 +694,9 @@ impl<'a> Judge<'a> {
                 Err((found, expected)) => self.broken(here, Code::AdminSignature, found, expected),
                 // What was signed is not understood: that it is this change is the service's word.
                 Ok(()) if agreement == Some(Agreement::Unknown) => {
-                    self.claims.add(Claim::AdminSignatures, here.index, false);
+                    self.claim(Claim::AdminSignatures, false);
                 }
-                Ok(()) => self.signature(here, Claim::AdminSignatures, &by.kid),
+                Ok(()) => self.signature(Claim::AdminSignatures, &by.kid),
             }
         }
         if (admins.len() as u64) < self.quorum() {
@@ -701,10 +753,10 @@ impl<'a> Judge<'a> {
         }
         let Some(facts) = &mut story.facts else { return };
         let Some((token, (key, name))) = facts.token.take().zip(relied_on) else {
-            return self.claims.add(Claim::CallerSignatures, here.index, false);
+            return self.claim(Claim::CallerSignatures, false);
         };
         if s.attest == Attest::ServiceAttested {
-            return self.claims.add(Claim::CallerSignatures, here.index, false);
+            return self.claim(Claim::CallerSignatures, false);
         }
         let opened = match token::open::<RequestClaims>(&token, TYP_REQUEST, &s.kid, &key) {
             Ok(opened) => opened,
@@ -728,7 +780,7 @@ impl<'a> Judge<'a> {
             return self.broken(here, Code::TraceName, here.entry.trace.to_string(), trace.to_string());
         }
         facts.claims = Some(c);
-        self.signature(here, Claim::CallerSignatures, &s.kid);
+        self.signature(Claim::CallerSignatures, &s.kid);
     }
 
     fn policy_decided(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided, before: Phase) {
@@ -748,10 +800,10 @@ impl<'a> Judge<'a> {
             let (found, expected) = ("a permit without policy or catalog", "a refusal");
             return self.broken(here, Code::PolicyNotInForce, found, expected);
         }
-        self.claims.add(Claim::Decisions, here.index, false);
+        self.claim(Claim::Decisions, false);
         match here.payload(s.document).map(|document| obligations(document, s)) {
-            None => self.claims.add(Claim::Obligations, here.index, false),
-            Some(Ok(())) => self.claims.add(Claim::Obligations, here.index, true),
+            None => self.claim(Claim::Obligations, false),
+            Some(Ok(())) => self.claim(Claim::Obligations, true),
             Some(Err((found, expected))) => self.broken(here, Code::DocumentDigest, found, expected),
         }
         if s.verdict == Decision::Permit && before == Phase::Approved {
@@ -854,7 +906,7 @@ impl<'a> Judge<'a> {
 
     fn answer_token(&mut self, here: &Here<'_>, answer: &Answer<'_>, relied_on: Option<(PublicKey, Option<String>)>) {
         let Some((token, (key, name))) = here.payload(answer.token).zip(relied_on) else {
-            return self.claims.add(Claim::ApprovalSignatures, here.index, false);
+            return self.claim(Claim::ApprovalSignatures, false);
         };
         let opened = match token::open::<ApprovalClaims>(token, TYP_APPROVAL, answer.kid, &key) {
             Ok(opened) => opened.claims,
@@ -887,7 +939,7 @@ impl<'a> Judge<'a> {
         };
         match told() {
             Err((found, expected)) => self.broken(here, Code::ApprovalClaims, found, expected),
-            Ok(()) => self.signature(here, Claim::ApprovalSignatures, answer.kid),
+            Ok(()) => self.signature(Claim::ApprovalSignatures, answer.kid),
         }
     }
 
@@ -953,7 +1005,7 @@ impl<'a> Judge<'a> {
         let (admin, groups) = revoker.map_or((false, Vec::new()), |i| (i.admin, i.groups.clone()));
         let Some(grant) = self.grants.get_mut(&here.entry.trace) else {
             // Its request has ended: nothing can rely on it any more, and its digests are no longer known.
-            return self.claims.add(Claim::ApprovalSignatures, here.index, false);
+            return self.claim(Claim::ApprovalSignatures, false);
         };
         grant.revoked.get_or_insert(here.index);
         let (digest, obligations) = (grant.digest, grant.obligations);

@@ -11,6 +11,7 @@
 mod bytes;
 mod files;
 mod house;
+mod observing;
 mod single;
 mod stories;
 mod world;
