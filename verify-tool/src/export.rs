@@ -154,12 +154,7 @@ impl Files for Folder {
 }
 
 impl Folder {
-    fn list_one(
-        &self,
-        folder: &str,
-        folders: &mut Vec<String>,
-        found: &mut dyn FnMut(Listed),
-    ) -> std::io::Result<()> {
+    fn list_one(&self, folder: &str, folders: &mut Vec<String>, found: &mut dyn FnMut(Listed)) -> std::io::Result<()> {
         for entry in fs::read_dir(self.0.join(folder))? {
             let entry = entry?;
             let name = entry.file_name();
