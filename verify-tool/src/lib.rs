@@ -10,13 +10,18 @@
 //! | [`single`] | one receipt, one chunk, two checkpoints |
 //! | [`observe`] | what a walk tells whoever listens to it |
 //! | [`finding`], [`report`] | what is wrong, and how it is told |
+//! | [`explain`] | one story in plain words |
+//! | [`export`], [`archive`] | where the files are: a folder, or one file |
 
+pub mod archive;
 pub mod change;
 pub mod cli;
+pub mod explain;
 pub mod export;
 pub mod finding;
 pub mod log;
 pub mod observe;
+mod partial;
 pub mod payload;
 pub mod registry;
 pub mod report;

@@ -4,6 +4,7 @@
 use crate::export::{BUNDLE_BYTES_MAX, Contents, Export, Fetched, NOTE_BYTES_MAX, TILE_BYTES_MAX};
 use crate::finding::{Code, Finding, Findings, Place};
 use crate::observe::Observer;
+use crate::partial;
 use crate::payload::Payloads;
 use crate::report::{ClaimFacts, LogFacts, Report, StoryFacts};
 use crate::story::{Claim, Judge, Terms, place_of};
@@ -31,6 +32,8 @@ pub struct Options {
     pub pinned: Option<BTreeSet<String>>,
     /// Claims that must be proven.
     pub require: Vec<Claim>,
+    /// A part of a ledger will do.
+    pub partial: bool,
 }
 
 /// Checks an export. `observer` hears every entry and what it came to, in order, unless only the tree is checked; `progress` is
@@ -48,12 +51,16 @@ pub fn check(
     let (size, root) = (head.checkpoint().size, head.checkpoint().root);
     let contents = export.contents(size);
     strangers(&contents, options.tree_only, &mut findings);
+    if !contents.entries.is_empty() {
+        return partial::check(export, options, head.checkpoint(), &contents, findings, observer, &mut progress);
+    }
     let pins = pins(options, &contents, size, &mut findings);
     let judge = (!options.tree_only).then(|| {
         let terms = Terms {
             origin: head.checkpoint().origin.clone(),
             key: options.key.to_string(),
             pinned: options.pinned.clone(),
+            part: false,
         };
         Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
@@ -98,6 +105,7 @@ pub fn check(
         origin: head.checkpoint().origin.clone(),
         key: options.key.to_string(),
         size: size.get(),
+        part: None,
         root,
         anchored,
         published,
@@ -495,7 +503,7 @@ fn expected_prefix<'a>(path: &str, whole: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// What had to be proven and is not.
-fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
+pub(crate) fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
     for claim in require {
         let count = claims.of(*claim);
         if count.attested > 0 {

@@ -231,9 +231,9 @@ fn hashes(text: &[u8]) -> Result<Vec<Hash>, String> {
 }
 
 /// Tiles of an export, whatever its size: full ones, or partial ones that are wide enough.
-struct Tiles<'a> {
-    export: &'a Export,
-    size: TreeSize,
+pub(crate) struct Tiles<'a> {
+    pub(crate) export: &'a Export,
+    pub(crate) size: TreeSize,
 }
 
 impl TileReader for Tiles<'_> {
@@ -257,7 +257,7 @@ impl TileReader for Tiles<'_> {
 
 /// A tile that is missing, or could not be read for a reason.
 #[derive(Debug)]
-struct TileFault(String, Option<String>);
+pub(crate) struct TileFault(pub(crate) String, pub(crate) Option<String>);
 
 fn proof_from(export: &Export, key: &VerifierKey, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, Box<Finding>> {
     let finding = |code, path: String, found: &str| Box::new(Finding::new(code, Place::file(path), found, "a tile"));

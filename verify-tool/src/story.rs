@@ -8,7 +8,7 @@
 use crate::change::{self, Agreement, Facts};
 use crate::finding::{Code, Finding, Findings, Place, Verdict};
 use crate::observe::{Judged, Observer};
-use crate::payload::{self, Held, Payloads};
+use crate::payload::{Held, Payloads};
 use crate::registry::{Identity, Registry};
 use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
 use countersign_ledger::evidence::digest::sha256;
@@ -60,11 +60,13 @@ pub enum Claim {
     Deliveries,
     /// The reason given for a refusal or failure is the true one.
     Refusals,
+    /// What an export held, and who asked for it.
+    Exports,
 }
 
 impl Claim {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Entries,
         Self::CallerSignatures,
         Self::ApprovalSignatures,
@@ -76,6 +78,7 @@ impl Claim {
         Self::MaskAccounts,
         Self::Deliveries,
         Self::Refusals,
+        Self::Exports,
     ];
 
     /// The word in reports and for `--require`.
@@ -92,6 +95,7 @@ impl Claim {
             Self::MaskAccounts => "mask-accounts",
             Self::Deliveries => "deliveries",
             Self::Refusals => "refusals",
+            Self::Exports => "exports",
         }
     }
 }
@@ -181,6 +185,8 @@ pub struct Terms {
     pub key: String,
     /// The thumbprints that the auditor pinned, if he did.
     pub pinned: Option<BTreeSet<String>>,
+    /// Only some of the ledger's entries are told.
+    pub part: bool,
 }
 
 /// A trace that has not ended.
@@ -384,7 +390,7 @@ impl<'a> Judge<'a> {
             ..Place::entry(here.index)
         };
         let mut finding = Finding::new(code, place, found, expected);
-        if self.blind {
+        if self.blind || (self.terms.part && code.may_be_left_out()) {
             finding.verdict = finding.verdict.min(Verdict::NotProvable);
         }
         self.now.findings.push(finding);
@@ -395,7 +401,7 @@ impl<'a> Judge<'a> {
     }
 
     fn fetch_payloads(&mut self, here: &mut Here<'_>) {
-        for (class, commitment) in payload::commitments(&here.entry.body) {
+        for (class, commitment) in here.entry.body.commitments() {
             match self.payloads.get(class, commitment) {
                 Ok(held) => here.held.extend(held),
                 Err(mut finding) => {
@@ -421,7 +427,9 @@ impl<'a> Judge<'a> {
         }
         self.span = Some((first, last.max(here.at())));
         let expected = self.sources.get(&entry.src).copied().unwrap_or_default();
-        if entry.seq.get() != expected {
+        // In a part of a ledger others may stand between.
+        let follows = if self.terms.part { entry.seq.get() >= expected } else { entry.seq.get() == expected };
+        if !follows {
             let found = format!("seq {} of `{}`", entry.seq, entry.src);
             self.broken(here, Code::SeqGap, found, format!("seq {expected}"));
         }
@@ -452,7 +460,7 @@ impl<'a> Judge<'a> {
             };
             self.broken(here, Code::ChainStep, format!("step {}", entry.step), expected);
             // A trace whose beginning is not there cannot be judged.
-            story.lost |= story.next == 0;
+            story.lost |= story.next == 0 || self.terms.part;
         } else if let Some(prev) = entry.prev.filter(|prev| *prev != story.head) {
             self.broken(here, Code::ChainPrev, prev.to_string(), story.head.to_string());
         }
@@ -517,6 +525,8 @@ impl<'a> Judge<'a> {
                 self.signed(here, &s.signed, Some(s.document));
                 self.registry.connections.insert(s.connection.clone());
             }
+            // What it names is for people to read; who asked for it is the service's word.
+            Step::LedgerExported(_) => self.claim(Claim::Exports, false),
             Step::RequestRejected(_) => {
                 self.outcomes.rejected += 1;
                 self.claim(Claim::Refusals, false);

@@ -8,10 +8,15 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod browser;
 mod bytes;
+mod explain;
+mod fair;
 mod files;
 mod house;
 mod observing;
+mod parts;
+mod report;
 mod single;
 mod stories;
 mod world;

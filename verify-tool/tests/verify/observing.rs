@@ -15,6 +15,7 @@ fn walk(dir: &Path, mut heard: impl FnMut(&Judged<'_>)) -> Report {
         tree_only: false,
         pinned: None,
         require: Vec::new(),
+        partial: false,
     };
     log::check(&Export::new(dir), &options, &mut heard, |_, _| {})
 }
