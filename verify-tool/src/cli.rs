@@ -172,9 +172,10 @@ fn require(word: &str) -> Result<Claim, String> {
 }
 
 fn wanted(word: &str) -> Result<Wanted, String> {
-    match (word.parse::<u64>(), Hash::from_hex(word)) {
-        (Ok(index), _) => Ok(Wanted::Entry(index)),
-        (_, Ok(hash)) => Ok(Wanted::Trace(TraceId(hash))),
+    // A name can be made of decimal digits alone, and is longer than any index.
+    match (Hash::from_hex(word), word.parse::<u64>()) {
+        (Ok(hash), _) => Ok(Wanted::Trace(TraceId(hash))),
+        (_, Ok(index)) => Ok(Wanted::Entry(index)),
         _ => Err("use an entry's index, or a trace's name of 64 hex digits".to_owned()),
     }
 }
