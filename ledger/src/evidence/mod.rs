@@ -3,12 +3,12 @@
 //!
 //! Reading order: [`entry`] (the line that is hashed), [`step`] (what can happen), [`rules`] (in which order), [`commitment`]
 //! (how a line refers to what it must not contain), [`jws`] (what callers, approvers and admins sign), [`digest`] (names
-//! derived by hashing), [`archive`] (evidence as one file).
+//! derived by hashing), [`fork`] (how two checkpoints that cannot both be true are shown to anybody).
 
-pub mod archive;
 pub mod commitment;
 pub mod digest;
 pub mod entry;
+pub mod fork;
 pub mod jws;
 pub mod receipt;
 pub mod rules;
@@ -17,6 +17,7 @@ pub mod step;
 pub use commitment::{Class, Commitment, Salt};
 pub use digest::{TraceId, chunk_commitment, part_digest};
 pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES};
+pub use fork::{Fork, ForkError, ForkProof};
 pub use receipt::{Receipt, ReceiptError};
 pub use rules::{Phase, TraceState, Violation};
 pub use step::{Int, Reason, Step};

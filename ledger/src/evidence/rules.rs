@@ -182,13 +182,7 @@ impl Default for TraceState {
 impl TraceState {
     /// Takes the trace one step on, or says why that step may not stand here. Unchanged on error.
     pub fn apply(&mut self, trace: TraceId, step: &Step) -> Result<(), Violation> {
-        let mut next = self.clone();
-        next.advance(trace, step)?;
-        *self = next;
-        Ok(())
-    }
-
-    fn advance(&mut self, trace: TraceId, step: &Step) -> Result<(), Violation> {
+        // INVARIANT: in each case all that can fail comes before the first change.
         use Phase as P;
         let found = step.kind();
         let order = Violation::Order { found, phase: self.phase };
@@ -198,8 +192,9 @@ impl TraceState {
                 if s.kind == Kind::Agent && s.owner.is_none() {
                     return Err(Violation::Decision("an agent without an owner".into()));
                 }
+                let then = named(found, trace, TraceId::identity(&s.identity), P::Standing)?;
                 self.subject = Some(s.identity.clone());
-                named(found, trace, TraceId::identity(&s.identity), P::Standing)?
+                then
             }
             (P::Standing, Step::GroupsChanged(s)) => self.same_subject(found, "identity", &s.identity, P::Standing)?,
             (P::Standing, Step::IdentityRevoked(s)) => self.same_subject(found, "identity", &s.identity, P::Revoked)?,
@@ -214,7 +209,6 @@ impl TraceState {
             (P::Empty | P::Standing, Step::ConnectionChanged(s)) => {
                 named(found, trace, TraceId::connection(&s.connection), P::Standing)?
             }
-            (P::Empty | P::Standing, Step::LedgerExported(_)) => named(found, trace, TraceId::exports(), P::Standing)?,
             (P::Empty, Step::RequestRejected(s)) => {
                 let name = TraceId::rejected(&s.topic, s.partition.get(), s.offset.get());
                 named(found, trace, name, P::Closed)?

@@ -334,7 +334,13 @@ macro_rules! steps {
 
             /// The body as canonical JSON.
             pub(crate) fn encode_body(&self) -> serde_json::Result<Vec<u8>> {
-                match self { $(Self::$name(body) => serde_json::to_vec(body),)+ }
+                let mut bytes = Vec::with_capacity(512);
+                self.write_body(&mut bytes).map(|()| bytes)
+            }
+
+            /// Writes the body as canonical JSON.
+            pub(super) fn write_body(&self, to: impl std::io::Write) -> serde_json::Result<()> {
+                match self { $(Self::$name(body) => serde_json::to_writer(to, body),)+ }
             }
 
             /// Reads the body of an entry of type `kind`; `None` where the type is unknown.
@@ -443,30 +449,6 @@ steps! {
         document: Commitment,
         /// Who signed.
         signed: Signed,
-    }
-
-    /// Evidence was packed into one file, to be given to somebody.
-    LedgerExported = "ledger.exported" {
-        /// The pseudonym of the one who asked for it; absent where it was made on the service's own machine.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<String>,
-        /// Requests received from this time on, in seconds of Unix time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<Int>,
-        /// Requests received before this time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<Int>,
-        /// Requests of this pseudonym.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        identity: Option<String>,
-        /// Requests for this data set, `connection.table`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        dataset: Option<String>,
-        /// This request.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        request: Option<TraceId>,
-        /// The classes of payloads that were packed with it, in the clear, sorted.
-        payloads: Vec<String>,
     }
 
     /// Records that nobody could be held to.

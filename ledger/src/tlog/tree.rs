@@ -384,18 +384,29 @@ impl Frontier {
 
     /// Appends a leaf and hands over every subtree it completes, as level, index and hash: first the leaf itself, then
     /// upwards. Those on levels 0, 8, 16, … are what tiles hold.
-    pub fn push_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, Hash)) {
-        let mut hash = leaf;
-        completed(0, self.size, hash);
-        for level in 0..self.size.trailing_ones() {
+    pub fn push_with(&mut self, leaf: Hash, completed: impl FnMut(u8, u64, Hash)) {
+        self.push_subtree_with(0, leaf, completed);
+    }
+
+    /// Appends a complete subtree of `2^level` leaves, given its hash, as if its leaves were appended one by one; what is handed
+    /// over begins with that subtree. The size must be a multiple of `2^level`: else nothing happens, and `false` is given.
+    pub fn push_subtree_with(&mut self, level: u8, subtree: Hash, mut completed: impl FnMut(u8, u64, Hash)) -> bool {
+        let Some(leaves) = 1u64.checked_shl(level.into()).filter(|leaves| self.size.is_multiple_of(*leaves)) else {
+            return false;
+        };
+        let (mut hash, mut at, mut index) = (subtree, level, self.size >> level);
+        completed(at, index, hash);
+        while index & 1 == 1 {
             // INVARIANT: a root for every bit set in `size`, so there is one for each of its trailing ones.
             let Some(left) = self.peaks.pop() else { break };
             hash = node_hash(&left, &hash);
-            completed(level as u8 + 1, self.size >> (level + 1), hash);
+            (at, index) = (at + 1, index >> 1);
+            completed(at, index, hash);
         }
         self.peaks.push(hash);
         // 2⁶⁴ leaves are out of any machine's reach.
-        self.size = self.size.saturating_add(1);
+        self.size = self.size.saturating_add(leaves);
+        true
     }
 
     /// How many leaves there are.

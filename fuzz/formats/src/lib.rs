@@ -1,0 +1,3 @@
+//! The fuzz targets, as functions of their input: a panic is a finding.
+
+pub mod targets;
