@@ -38,3 +38,11 @@ bench: ## measure the way from PostgreSQL to Kafka beside a plain COPY (about 5 
 	@scripts/setup --test
 	cargo build --locked --package countersign
 	cargo run --manifest-path benches/Cargo.toml -- $(or $(ROWS),2000000)
+
+.PHONY: bench-verify
+bench-verify: ## measure how fast a ledger is judged, beside Tessera's fsck; ENTRIES=1000000
+	@scripts/bench-verify $(or $(ENTRIES),1000000)
+
+.PHONY: fuzz
+fuzz: ## fuzz a format of the ledger's with libFuzzer; TARGET=note SECONDS=60
+	@scripts/fuzz-formats $(or $(TARGET),entry) $(or $(SECONDS),60)

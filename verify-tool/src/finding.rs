@@ -68,25 +68,6 @@ macro_rules! codes {
                 match self { $(Self::$variant => Verdict::$verdict,)+ }
             }
 
-            /// Whether it may come of entries that are not in a part of a ledger.
-            pub const fn may_be_left_out(self) -> bool {
-                matches!(
-                    self,
-                    Self::ChainStep
-                        | Self::AdminSigner
-                        | Self::AdminQuorum
-                        | Self::IdentityUnknown
-                        | Self::PolicyNotInForce
-                        | Self::CatalogNotInForce
-                        | Self::ConnectionUnknown
-                        | Self::ApprovalGroup
-                        | Self::ApprovalNotWaiting
-                        | Self::ApprovalRevoker
-                        | Self::ApprovalUnknown
-                        | Self::ApprovalMissing
-                )
-            }
-
             /// What to conclude.
             pub const fn conclude(self) -> &'static str {
                 match self { $(Self::$variant => $conclude,)+ }
@@ -99,6 +80,9 @@ codes! {
     // The tree.
     Checkpoint = "checkpoint", Broken, "the checkpoint is not one that this key signed for this log: nothing here is vouched for";
     PublishedCheckpoint = "published-checkpoint", Broken, "this file is not a checkpoint that the log signed for the size in its name: it was altered or put there by somebody else";
+    KeyEnded = "key-ended", Broken, "the checkpoint is signed by a key of the log that does not sign at this size: whoever still holds a key that was replaced made it";
+    Cosignature = "cosignature", Broken, "a line names a witness of the policy and is not its signature: the checkpoint was altered";
+    WitnessQuorum = "witness-quorum", NotProvable, "fewer witnesses cosigned this checkpoint than the policy wants: the log may show others another history; get a cosigned checkpoint";
     Fork = "fork", Broken, "the log's key signed two trees that cannot both be true: history was rewritten by whoever holds it; keep both checkpoints, together they prove it";
     RolledBack = "rolled-back", Broken, "the log signed a larger tree than this one: entries were taken away, or this export is older than the checkpoint it is held against";
     RootMismatch = "root-mismatch", Broken, "the entries are not those that were signed";
@@ -107,7 +91,6 @@ codes! {
     TileAltered = "tile-altered", Broken, "the entries lead to the signed root and this tile does not: the tile was changed, the entries stand";
     BundleMalformed = "bundle-malformed", Broken, "this bundle does not hold the entries that its place asks for: it was cut, padded or altered";
     MissingFile = "missing-file", NotProvable, "the export lacks a file that the checkpoint covers: get it and check again";
-    PartialEvidence = "partial-evidence", NotProvable, "this is a part of a ledger: what is here stands in it, and nothing shows what was left out, be it a revocation or a later step; --partial says that you know";
     UnexpectedFile = "unexpected-file", NotProvable, "this is no part of the evidence and nothing vouches for it: remove it, or ask where it comes from";
     Unreadable = "unreadable", Unreadable, "this could not be read, so nothing can be said about it";
     // One entry.
@@ -170,8 +153,8 @@ codes! {
     ChunkSalt = "chunk-salt", NotProvable, "without the chunk's salt the parts cannot be held against the receipt: give --salt, from a part's cs-salt header";
     NotADelivery = "not-a-delivery", NotProvable, "the receipt's entry says nothing about bytes: get the receipt of the delivery";
     Growth = "growth", Broken, "the newer tree does not begin with the entries of the older one, or the proof is not one: history was rewritten, or what was given is damaged";
-    // Reports.
-    PageDiffers = "page-differs", Broken, "the page is not what this evidence gives: it was altered, or made from other evidence, with other options or by another version";
+    ForkForm = "fork-form", Broken, "this is not a fork proof in the documented form";
+    ForkProof = "fork-proof", Broken, "these two checkpoints are not shown to contradict each other: nothing is proven against the log";
     GrowthUnproven = "growth-unproven", NotProvable, "give the export's folder or a proof";
 }
 

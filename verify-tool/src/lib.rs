@@ -4,24 +4,25 @@
 //! | module | what it judges |
 //! | --- | --- |
 //! | [`log`] | a whole export: the walk over all entries, once |
+//! | [`bundle`] | 256 entries, as far as they can be judged by themselves: on all cores |
 //! | [`tree`] | hashes: entries, tiles, checkpoints |
 //! | [`story`] | entries: their order, their traces, what one trace owes another |
+//! | [`closed`] | the traces that have ended |
 //! | [`registry`], [`token`], [`change`], [`payload`] | who is who at each point; what they signed; what entries commit to |
 //! | [`single`] | one receipt, one chunk, two checkpoints |
+//! | [`fork`] | two checkpoints that cannot both be true, shown to anybody |
 //! | [`observe`] | what a walk tells whoever listens to it |
 //! | [`finding`], [`report`] | what is wrong, and how it is told |
-//! | [`explain`] | one story in plain words |
-//! | [`export`], [`archive`] | where the files are: a folder, or one file |
 
-pub mod archive;
+pub mod bundle;
 pub mod change;
 pub mod cli;
-pub mod explain;
+pub mod closed;
 pub mod export;
 pub mod finding;
+pub mod fork;
 pub mod log;
 pub mod observe;
-mod partial;
 pub mod payload;
 pub mod registry;
 pub mod report;

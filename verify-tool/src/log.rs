@@ -1,18 +1,18 @@
-//! `countersign-verify log`: one walk over a whole export, every entry read once. Each bundle of 256 entries is hashed, held
-//! against its tile, pushed into the tree and told to the judge; checkpoints are met when the tree has their size.
+//! `countersign-verify log`: one walk over a whole export, every entry read once. All cores prepare bundles of 256 entries
+//! ([`bundle`](crate::bundle)); one by one, in order, they are told to the judge and pushed into the tree, and checkpoints are met
+//! when the tree has their size.
 
-use crate::export::{BUNDLE_BYTES_MAX, Contents, Export, Fetched, NOTE_BYTES_MAX, TILE_BYTES_MAX};
+use crate::bundle::{self, Bundle, LeafDiff, Task, split};
+use crate::export::{BUNDLE_BYTES_MAX, Contents, Export, Fetched, NOTE_BYTES_MAX};
 use crate::finding::{Code, Finding, Findings, Place};
+use crate::fork;
 use crate::observe::Observer;
-use crate::partial;
 use crate::payload::Payloads;
-use crate::report::{ClaimFacts, LogFacts, Report, StoryFacts};
-use crate::story::{Claim, Judge, Terms, place_of};
-use crate::tree::{Pin, Unmatched, Walk, Walked, first_difference, lowest, walk_tiles};
-use countersign_ledger::tlog::{
-    BundleError, BundlePath, EMPTY_ROOT, Hash, SignedCheckpoint, TreeSize, VerifierKey, bundles_for_size,
-    decode_bundle, leaf_hash,
-};
+use crate::report::{ClaimFacts, Cosigned, LogFacts, Report, StoryFacts, WitnessFacts};
+use crate::story::{Claim, Judge, Terms};
+use crate::tree::{Pin, Unmatched, Walk, Walked, first_difference, walk_tiles};
+use countersign_ledger::evidence::ForkProof;
+use countersign_ledger::tlog::{EMPTY_ROOT, EpochError, Epochs, Hash, Policy, SignedCheckpoint, TreeSize, VerifierKey};
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
@@ -22,8 +22,10 @@ const MISSING_MAX: u64 = 64;
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The log's key.
-    pub key: VerifierKey,
+    /// The log's keys, and which sizes each signs.
+    pub keys: Epochs,
+    /// Whom to believe besides the log: enough of these witnesses must have cosigned the export's checkpoint.
+    pub policy: Option<Policy>,
     /// Older checkpoints: where they come from, and their bytes.
     pub since: Vec<(String, Vec<u8>)>,
     /// Leave the entries alone: the log may be anybody's.
@@ -32,8 +34,14 @@ pub struct Options {
     pub pinned: Option<BTreeSet<String>>,
     /// Claims that must be proven.
     pub require: Vec<Claim>,
-    /// A part of a ledger will do.
-    pub partial: bool,
+}
+
+impl Options {
+    /// The log of that key, with nothing more given.
+    pub fn new(key: VerifierKey) -> Self {
+        let keys = Epochs::single(key);
+        Self { keys, policy: None, since: Vec::new(), tree_only: false, pinned: None, require: Vec::new() }
+    }
 }
 
 /// Checks an export. `observer` hears every entry and what it came to, in order, unless only the tree is checked; `progress` is
@@ -49,26 +57,21 @@ pub fn check(
         return Report::new("log", "", &findings);
     };
     let (size, root) = (head.checkpoint().size, head.checkpoint().root);
+    let witnesses = options.policy.as_ref().and_then(|policy| witnesses(policy, &head, &mut findings));
     let contents = export.contents(size);
     strangers(&contents, options.tree_only, &mut findings);
-    if !contents.entries.is_empty() {
-        return partial::check(export, options, head.checkpoint(), &contents, findings, observer, &mut progress);
-    }
-    let pins = pins(options, &contents, size, &mut findings);
+    let Waymarks { since, published, together } = waymarks(options, &contents, size, &mut findings);
     let judge = (!options.tree_only).then(|| {
         let terms = Terms {
             origin: head.checkpoint().origin.clone(),
-            key: options.key.to_string(),
+            key: current(&options.keys),
             pinned: options.pinned.clone(),
-            part: false,
         };
         Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
     let mut pass = Pass {
-        export,
-        key: &options.key,
         size,
-        pins: pins.into_iter().peekable(),
+        since: since.into_iter().peekable(),
         walk: Walk::new(export, size),
         judge,
         findings: Findings::default(),
@@ -76,14 +79,16 @@ pub fn check(
         missing: 0,
         lost: false,
         published: 0,
-        since: 0,
+        extends: 0,
     };
-    pass.run(observer, &mut progress);
-    let Pass { walk, judge, findings: met, leaves, lost, published, since, .. } = pass;
+    let task = Task { export, keys: &options.keys, published: &published, decode: !options.tree_only };
+    pass.run(&task, observer, &mut progress);
+    let Pass { walk, judge, findings: met, leaves, lost, published, extends: since, .. } = pass;
     findings.extend(met);
     let walked = walk.finish();
     let before = findings.kept().len();
-    let anchored = conclude(export, size, root, &walked, &leaves, lost, &mut findings);
+    let Conclusion { anchored, unmatched } = conclude(export, size, root, walked, &leaves, lost, &mut findings);
+    let forked_by = together.or_else(|| fork::first(export, &unmatched, &head, &options.keys));
     let forks =
         findings.kept().iter().skip(before).filter(|f| f.code == Code::Fork).filter_map(|f| f.place.file.as_ref());
     let (forked, forked_since): (Vec<_>, Vec<_>) = forks.partition(|file| file.starts_with("checkpoints/"));
@@ -103,14 +108,15 @@ pub fn check(
     let mut report = Report::new("log", summary(size, options), &findings);
     report.log = Some(LogFacts {
         origin: head.checkpoint().origin.clone(),
-        key: options.key.to_string(),
+        key: current(&options.keys),
         size: size.get(),
-        part: None,
         root,
         anchored,
         published,
         since,
+        witnesses,
     });
+    report.fork_proof = forked_by.and_then(|proof| String::from_utf8(proof.encode()).ok());
     report.story = claims.map(|(claims, traces, span)| StoryFacts {
         from_micros: span.map(|(from, _)| from),
         to_micros: span.map(|(_, to)| to),
@@ -122,7 +128,7 @@ pub fn check(
 
 fn summary(size: TreeSize, options: &Options) -> String {
     let stories = if options.tree_only { "" } else { ", and every story in them obeys the rules" };
-    format!("the {size} entries of {} are those that were signed{stories}", options.key.name())
+    format!("the {size} entries of {} are those that were signed{stories}", options.keys.origin())
 }
 
 /// The checkpoint that everything else is held against.
@@ -140,33 +146,63 @@ fn head(options: &Options, export: &Export, findings: &mut Findings) -> Option<S
             return None;
         }
     };
-    open(&note, options)
-        .map_err(|found| findings.add(Finding::new(Code::Checkpoint, place(), found, signed_by(&options.key))))
-        .ok()
+    open(&note, options, place(), Code::Checkpoint).map_err(|finding| findings.add(*finding)).ok()
 }
 
-fn open(note: &[u8], options: &Options) -> Result<SignedCheckpoint, String> {
-    let opened = open_note(note, &options.key)?;
+fn open(note: &[u8], options: &Options, place: Place, code: Code) -> Result<SignedCheckpoint, Box<Finding>> {
+    let opened = open_note(note, &options.keys, place.clone(), code)?;
     // Other people's logs may extend their checkpoints; ours must not.
     if !options.tree_only && !opened.extensions().is_empty() {
-        return Err(format!("{} extension lines", opened.extensions().len()));
+        let found = format!("{} extension lines", opened.extensions().len());
+        return Err(Box::new(Finding::new(code, place, found, signed_by(&options.keys))));
     }
     Ok(opened)
 }
 
-/// Opens a checkpoint of the log that `key` is named after; in words, why not.
-pub fn open_note(note: &[u8], key: &VerifierKey) -> Result<SignedCheckpoint, String> {
-    let opened = SignedCheckpoint::open(note, key.name(), std::slice::from_ref(key)).map_err(|e| e.to_string())?;
-    let checkpoint = opened.checkpoint();
-    if checkpoint.size.get() == 0 && checkpoint.root != EMPTY_ROOT {
-        return Err("size 0 with a root that is not the empty tree's".into());
-    }
-    Ok(opened)
+/// Opens a checkpoint of the log of these keys. One that is not is a finding of that code, unless it is signed by a key of the
+/// log's that does not sign at its size.
+pub fn open_note(note: &[u8], keys: &Epochs, place: Place, code: Code) -> Result<SignedCheckpoint, Box<Finding>> {
+    let (code, found) = match keys.open(note) {
+        Ok(opened) if opened.checkpoint().size.get() > 0 || opened.checkpoint().root == EMPTY_ROOT => {
+            return Ok(opened);
+        }
+        Ok(_) => (code, "size 0 with a root that is not the empty tree's".to_owned()),
+        Err(error @ EpochError::OutOfEpoch { .. }) => (Code::KeyEnded, error.to_string()),
+        Err(error) => (code, error.to_string()),
+    };
+    Err(Box::new(Finding::new(code, place, found, signed_by(keys))))
 }
 
 /// What a checkpoint should have been, in words.
-pub fn signed_by(key: &VerifierKey) -> String {
-    format!("a checkpoint of `{}` signed by {key}", key.name())
+pub fn signed_by(keys: &Epochs) -> String {
+    let list: Vec<String> = keys.iter().map(|epoch| epoch.key.to_string()).collect();
+    format!("a checkpoint of `{}` signed by {}", keys.origin(), list.join(", then by "))
+}
+
+fn current(keys: &Epochs) -> String {
+    keys.current().map(VerifierKey::to_string).unwrap_or_default()
+}
+
+/// What the policy's witnesses say of the export's checkpoint.
+fn witnesses(policy: &Policy, head: &SignedCheckpoint, findings: &mut Findings) -> Option<WitnessFacts> {
+    let place = || Place::file("checkpoint");
+    let witnessed = match policy.witnessed(head) {
+        Ok(witnessed) => witnessed,
+        Err(error) => {
+            let expected = "good cosignatures wherever a witness of the policy is named";
+            findings.add(Finding::new(Code::Cosignature, place(), error.to_string(), expected));
+            return None;
+        }
+    };
+    if !witnessed.quorum {
+        let found = match witnessed.missing.as_slice() {
+            [] => witnessed.required.clone(),
+            missing => format!("{}; no cosignature by {}", witnessed.required, missing.join(", ")),
+        };
+        findings.add(Finding::new(Code::WitnessQuorum, place(), found, "the quorum of the policy"));
+    }
+    let cosigned = witnessed.cosigned.into_iter().map(|(name, by)| Cosigned { name, time: by.time }).collect();
+    Some(WitnessFacts { quorum: witnessed.quorum, cosigned, missing: witnessed.missing })
 }
 
 /// Files that have no place in an export, and folders that keep what is in them to themselves.
@@ -184,70 +220,56 @@ fn strangers(contents: &Contents, tree_only: bool, findings: &mut Findings) {
     }
 }
 
-/// A signed statement that the walk will come by.
-#[derive(Clone, Debug)]
-enum Waymark {
-    /// A file under `checkpoints/`, read when its size is reached: there can be very many.
-    Published(u64),
-    /// One that was given with `--since`.
-    Since(Pin),
+/// What was signed of sizes that the walk will come by, ascending.
+struct Waymarks {
+    /// The checkpoints that were given.
+    since: Vec<Pin>,
+    /// The sizes of those that were published: they are read when their size is reached, for there can be very many.
+    published: Vec<u64>,
+    /// The proof that two of those given cannot both be true, whatever the export holds.
+    together: Option<ForkProof>,
 }
 
-impl Waymark {
-    const fn size(&self) -> u64 {
-        match self {
-            Self::Published(size) => *size,
-            Self::Since(pin) => pin.size,
-        }
-    }
-}
-
-/// What the walk will come by, ascending by size.
-fn pins(options: &Options, contents: &Contents, size: TreeSize, findings: &mut Findings) -> Vec<Waymark> {
-    let mut pins: Vec<Waymark> = contents.checkpoints.iter().copied().map(Waymark::Published).collect();
+fn waymarks(options: &Options, contents: &Contents, size: TreeSize, findings: &mut Findings) -> Waymarks {
+    let mut opened = Vec::new();
     for (file, note) in &options.since {
-        match open(note, options) {
-            Ok(opened) => {
-                let checkpoint = opened.checkpoint();
-                let (size, root) = (checkpoint.size.get(), checkpoint.root);
-                pins.push(Waymark::Since(Pin { file: file.clone(), size, root }));
-            }
-            Err(found) => {
-                findings.add(Finding::new(Code::Checkpoint, Place::file(file), found, signed_by(&options.key)));
-            }
+        match open(note, options, Place::file(file), Code::Checkpoint) {
+            Ok(signed) => opened.push((file, signed)),
+            Err(finding) => findings.add(*finding),
         }
     }
-    pins.sort_by_key(Waymark::size);
-    pins.retain(|pin| {
-        let within = pin.size() <= size.get();
-        if !within {
-            let (file, found) = match pin {
-                Waymark::Published(size) => (format!("checkpoints/{size}"), *size),
-                Waymark::Since(pin) => (pin.file.clone(), pin.size),
-            };
-            let expected = format!("at most {size}, the size of the export's checkpoint");
-            findings.add(Finding::new(Code::RolledBack, Place::file(file), format!("size {found}"), expected));
+    opened.sort_by_key(|(_, signed)| signed.checkpoint().size);
+    let mut together = None;
+    for pair in opened.windows(2) {
+        let [(_, first), (file, second)] = pair else { continue };
+        let (one, other) = (first.checkpoint(), second.checkpoint());
+        if one.size == other.size && one.root != other.root {
+            let shown = |root: Hash| format!("root {root} at size {}", one.size);
+            findings.add(Finding::new(Code::Fork, Place::file(file), shown(other.root), shown(one.root)));
+            together = together.or_else(|| fork::prove(None, first, second, &options.keys));
         }
-        within
+    }
+    let mut within = |file: &dyn Fn() -> String, found: u64| {
+        if found > size.get() {
+            let expected = format!("at most {size}, the size of the export's checkpoint");
+            findings.add(Finding::new(Code::RolledBack, Place::file(file()), format!("size {found}"), expected));
+        }
+        found <= size.get()
+    };
+    let since = opened.into_iter().map(|(file, signed)| {
+        let (size, root) = (signed.checkpoint().size.get(), signed.checkpoint().root);
+        Pin { file: file.clone(), size, root, note: signed.into_note() }
     });
-    pins
-}
-
-/// An entry whose leaf hash is not the one in its tile.
-#[derive(Clone, Debug)]
-struct LeafDiff {
-    place: Place,
-    entry: Hash,
-    tile: Hash,
-    path: String,
+    let since = since.filter(|pin| within(&|| pin.file.clone(), pin.size)).collect();
+    let published = contents.checkpoints.iter().copied();
+    let published = published.filter(|size| within(&|| format!("checkpoints/{size}"), *size)).collect();
+    Waymarks { since, published, together }
 }
 
 /// The state of the one walk over all entries.
 struct Pass<'a> {
-    export: &'a Export,
-    key: &'a VerifierKey,
     size: TreeSize,
-    pins: Peekable<std::vec::IntoIter<Waymark>>,
+    since: Peekable<std::vec::IntoIter<Pin>>,
     walk: Walk<'a>,
     judge: Option<Judge<'a>>,
     findings: Findings,
@@ -256,159 +278,95 @@ struct Pass<'a> {
     /// A leaf hash is known neither from an entry nor from a tile: no root can be computed from here on.
     lost: bool,
     published: u64,
-    since: u64,
+    extends: u64,
 }
 
 /// How many differing leaves are remembered one by one.
 const LEAVES_MAX: usize = 1000;
 
 impl Pass<'_> {
-    fn run(&mut self, observer: &mut dyn Observer, progress: &mut impl FnMut(u64, u64)) {
-        self.meet();
-        for path in bundles_for_size(self.size) {
+    fn run(&mut self, task: &Task<'_>, observer: &mut dyn Observer, progress: &mut impl FnMut(u64, u64)) {
+        // What was signed of the empty tree.
+        let mut findings = Vec::new();
+        let published = task.published(0, 0, &mut findings);
+        self.push(&[], None, published);
+        findings.into_iter().for_each(|finding| self.findings.add(finding));
+        bundle::each(task, self.size, |mut bundle| {
+            let path = bundle.path;
             if self.missing > MISSING_MAX {
                 let found = format!("{} bundles missing up to here", self.missing);
                 let place = Place::file(path.to_string());
                 self.findings.add(Finding::new(Code::MissingFile, place, found, "the rest is not looked for"));
                 self.lost = true;
-                break;
+                return false;
             }
-            self.bundle(path, observer);
+            self.missing += u64::from(bundle.missing);
+            bundle.findings.drain(..).for_each(|finding| self.findings.add(finding));
+            let room = LEAVES_MAX.saturating_sub(self.leaves.len());
+            self.leaves.extend(bundle.diffs.drain(..).take(room));
+            self.judge(&mut bundle, observer);
+            if !self.lost {
+                let Bundle { leaves, subtree, published, .. } = bundle;
+                self.push(&leaves, subtree, published);
+                self.lost = leaves.len() < usize::from(path.width);
+            }
             progress(path.index * 256 + u64::from(path.width), self.size.get());
+            true
+        });
+    }
+
+    fn judge(&mut self, bundle: &mut Bundle, observer: &mut dyn Observer) {
+        let Some(judge) = &mut self.judge else { return };
+        let first = bundle.path.index * 256;
+        let decoded = std::mem::take(&mut bundle.decoded);
+        let there = decoded.len();
+        for ((slot, leaf), decoded) in bundle.leaves.iter().enumerate().zip(decoded) {
+            let bytes = bundle.entry(slot).unwrap_or_default();
+            judge.entry(first + slot as u64, bytes, *leaf, decoded, observer);
+        }
+        if there < usize::from(bundle.path.width) {
+            judge.skip();
         }
     }
 
-    fn fetch(&mut self, path: String, limit: u64) -> Option<Vec<u8>> {
-        match self.export.read(&path, limit) {
-            Fetched::Bytes(bytes) => return Some(bytes),
-            Fetched::Missing => {
-                self.findings.add(Finding::new(Code::MissingFile, Place::file(path), "no such file", "a file"));
-            }
-            Fetched::Failed(why) => {
-                self.findings.add(Finding::new(Code::Unreadable, Place::file(path), why, "a file"));
-            }
-        }
-        None
-    }
-
-    fn bundle(&mut self, path: BundlePath, observer: &mut dyn Observer) {
-        let tile_path = lowest(path.index, path.width).to_string();
-        let bundle = self.fetch(path.to_string(), BUNDLE_BYTES_MAX);
-        let tile = self.fetch(tile_path.clone(), TILE_BYTES_MAX);
-        self.missing += u64::from(bundle.is_none());
-        let hashes: Vec<Hash> = (tile.as_deref().unwrap_or_default().as_chunks::<32>().0.iter())
-            .map(|hash| Hash::from_bytes(*hash))
-            .collect();
-        if let Some(found) = tile.as_ref().map(Vec::len).filter(|found| *found != usize::from(path.width) * 32) {
-            let expected = format!("{} bytes", usize::from(path.width) * 32);
-            let place = Place::file(&tile_path);
-            self.findings.add(Finding::new(Code::TileAltered, place, format!("{found} bytes"), expected));
-        }
-        let entries = bundle.as_deref().map(split).unwrap_or_default();
-        if bundle.is_some() && (entries.0.len() != usize::from(path.width) || entries.1.is_some()) {
-            let found = entries.1.map_or_else(|| format!("{} entries", entries.0.len()), |e| e.to_string());
-            let expected = format!("{} entries", path.width);
-            let place = Place::file(path.to_string());
-            self.findings.add(Finding::new(Code::BundleMalformed, place, found, expected));
-        }
-        for slot in 0..usize::from(path.width) {
-            let index = path.index * 256 + slot as u64;
-            let tile = hashes.get(slot).copied();
-            let leaf = match entries.0.get(slot) {
-                Some(bytes) => {
-                    let leaf = leaf_hash(bytes);
-                    if let Some(tile) = tile.filter(|tile| *tile != leaf)
-                        && self.leaves.len() < LEAVES_MAX
-                    {
-                        let place = place_of(index, bytes);
-                        self.leaves.push(LeafDiff { place, entry: leaf, tile, path: tile_path.clone() });
-                    }
-                    if let Some(judge) = &mut self.judge {
-                        judge.entry(index, bytes, leaf, observer);
-                    }
-                    Some(leaf)
-                }
-                // The tile stands in: if it leads to the signed root, the other entries are proven nevertheless.
-                None => {
-                    if let Some(judge) = &mut self.judge {
-                        judge.skip();
-                    }
-                    tile
-                }
-            };
-            match leaf.filter(|_| !self.lost) {
-                Some(leaf) => {
-                    self.walk.push(leaf);
-                    self.meet();
-                }
-                None => self.lost = true,
-            }
-        }
-    }
-
-    /// Holds the signed statements about the present size against the tree.
-    fn meet(&mut self) {
-        while let Some(pin) = self.pins.next_if(|pin| pin.size() <= self.walk.size()) {
-            let size = match pin {
-                Waymark::Since(pin) => {
-                    self.since += 1;
-                    self.walk.meet(pin);
-                    continue;
-                }
-                Waymark::Published(size) => size,
-            };
-            let file = format!("checkpoints/{size}");
-            let Some(note) = self.fetch(file.clone(), NOTE_BYTES_MAX) else { continue };
-            let opened = open_note(&note, self.key).and_then(|opened| {
-                let checkpoint = opened.checkpoint();
-                match checkpoint.size.get() {
-                    found if found == size => Ok(checkpoint.root),
-                    found => Err(format!("a checkpoint of size {found}")),
-                }
-            });
+    /// Adds leaves to the tree, and holds what was signed about the sizes on the way against it.
+    fn push(&mut self, leaves: &[Hash], subtree: Option<Hash>, published: Vec<Result<Pin, Finding>>) {
+        let after = self.walk.size() + leaves.len() as u64;
+        let mut pins: Vec<Pin> = std::iter::from_fn(|| self.since.next_if(|pin| pin.size <= after)).collect();
+        self.extends += pins.len() as u64;
+        for opened in published {
             match opened {
-                Ok(root) => {
+                Ok(pin) if pin.size > after => {}
+                Ok(pin) => {
                     self.published += 1;
-                    self.walk.meet(Pin { file, size, root });
+                    pins.push(pin);
                 }
-                Err(found) => {
-                    let expected = format!("{}, of size {size}", signed_by(self.key));
-                    let finding = Finding::new(Code::PublishedCheckpoint, Place::file(file), found, expected);
-                    self.findings.add(finding);
-                }
+                Err(finding) => self.findings.add(finding),
             }
         }
+        pins.sort_by_key(|pin| pin.size);
+        self.walk.push(leaves, subtree, pins);
     }
 }
 
-/// The entries of a bundle up to the first that is cut off, and what is wrong there.
-fn split(bytes: &[u8]) -> (Vec<&[u8]>, Option<BundleError>) {
-    let error = match decode_bundle(bytes) {
-        Ok(entries) => return (entries, None),
-        Err(error) => error,
-    };
-    let mut entries = Vec::new();
-    let mut rest = bytes;
-    while entries.len() < 256
-        && let Some((length, tail)) = rest.split_first_chunk::<2>()
-        && let Some((entry, tail)) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-    {
-        entries.push(entry);
-        rest = tail;
-    }
-    (entries, Some(error))
+/// What the hashes come to.
+struct Conclusion {
+    /// The entries are those under the signed root.
+    anchored: bool,
+    /// What was signed and is not true of the tree under the signed root.
+    unmatched: Vec<Unmatched>,
 }
 
-/// Says what the hashes come to; whether the entries are anchored by the signed root.
+/// Says what the hashes come to.
 fn conclude(
     export: &Export,
     size: TreeSize,
     root: Hash,
-    walked: &Walked,
+    walked: Walked,
     leaves: &[LeafDiff],
     lost: bool,
     findings: &mut Findings,
-) -> bool {
+) -> Conclusion {
     for path in &walked.missing {
         findings.add(Finding::new(Code::MissingFile, Place::file(path), "no such file", "a file"));
     }
@@ -417,17 +375,14 @@ fn conclude(
     }
     let computed = walked.root.filter(|_| !lost);
     let anchored = computed == Some(root);
-    if anchored && leaves.is_empty() && walked.tiles.is_empty() && walked.unmatched.is_empty() {
-        return true;
-    }
     if anchored {
         for leaf in leaves {
             let place = Place { file: Some(leaf.path.clone()), ..leaf.place.clone() };
             findings.add(Finding::new(Code::TileAltered, place, leaf.tile.to_string(), leaf.entry.to_string()));
         }
-        upper_tiles(walked, findings);
+        upper_tiles(&walked, findings);
         forks(&walked.unmatched, findings);
-        return true;
+        return Conclusion { anchored, unmatched: walked.unmatched };
     }
     // The entries do not lead to the signed root. Do the tiles?
     let pins: Vec<Pin> = walked.unmatched.iter().map(|unmatched| unmatched.pin.clone()).collect();
@@ -439,7 +394,7 @@ fn conclude(
         }
         upper_tiles(&by_tiles, findings);
         forks(&by_tiles.unmatched, findings);
-        return false;
+        return Conclusion { anchored, unmatched: by_tiles.unmatched };
     }
     if let Some(computed) = computed {
         let place = Place::file("checkpoint");
@@ -450,7 +405,8 @@ fn conclude(
         findings.add(Finding::new(Code::LeafMismatch, leaf.place.clone(), found, expected));
     }
     forks(&walked.unmatched, findings);
-    false
+    // No tree is known that this would be said of.
+    Conclusion { anchored, unmatched: Vec::new() }
 }
 
 fn upper_tiles(walked: &Walked, findings: &mut Findings) {
@@ -497,13 +453,12 @@ fn expected_prefix<'a>(path: &str, whole: &'a [u8]) -> Option<&'a [u8]> {
     if !path.starts_with("tile/entries/") {
         return whole.get(..width * 32);
     }
-    let (entries, _) = split(whole);
-    let length = entries.get(..width)?.iter().map(|entry| 2 + entry.len()).sum();
-    whole.get(..length)
+    let (_, end) = *split(whole).0.get(width.checked_sub(1)?)?;
+    whole.get(..end)
 }
 
 /// What had to be proven and is not.
-pub(crate) fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
+fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
     for claim in require {
         let count = claims.of(*claim);
         if count.attested > 0 {

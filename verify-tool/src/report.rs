@@ -1,14 +1,6 @@
 //! The report on a whole ledger, for people and, under `--json`, for programs. The schema is `countersign-verify/1`: members
 //! may be added, none is renamed or removed.
 
-mod chart;
-pub mod criteria;
-pub mod html;
-pub mod make;
-pub mod page;
-pub mod review;
-pub mod sample;
-
 use crate::finding::{Finding, Findings, Verdict};
 use crate::story::{Claim, Claims, Count, Outcomes};
 use crate::time::utc;
@@ -28,7 +20,7 @@ const PRINTED_MAX: usize = 50;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// The command: `log`, `receipt`, `chunk` or `consistency`.
+    /// The command: `log`, `receipt`, `chunk`, `consistency` or `fork`.
     pub command: &'static str,
     /// The answer.
     pub verdict: Verdict,
@@ -46,6 +38,9 @@ pub struct Report {
     /// The entry that a receipt proves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<serde_json::Value>,
+    /// A fork proof, where two checkpoints were met that cannot both be true and that could be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fork_proof: Option<String>,
     /// How many findings there are; more than are listed where there are very many.
     pub findings_total: u64,
     /// The findings, in order.
@@ -61,9 +56,6 @@ pub struct LogFacts {
     pub key: String,
     /// How many entries it has.
     pub size: u64,
-    /// How many of them this evidence holds, where it is a part of the ledger.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub part: Option<u64>,
     /// The signed root, in hex.
     pub root: Hash,
     /// Whether the entries that were read are those under the signed root; without it nothing they say is proven.
@@ -72,6 +64,29 @@ pub struct LogFacts {
     pub published: u64,
     /// The older checkpoints that were given and that it extends.
     pub since: u64,
+    /// What witnesses say; left out where none were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<WitnessFacts>,
+}
+
+/// What the witnesses of a policy say of the export's checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct WitnessFacts {
+    /// Whether as many cosigned as the policy wants.
+    pub quorum: bool,
+    /// Who cosigned.
+    pub cosigned: Vec<Cosigned>,
+    /// The names of those who did not.
+    pub missing: Vec<String>,
+}
+
+/// A witness's cosignature.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cosigned {
+    /// The witness's name in the policy.
+    pub name: String,
+    /// When, by the witness's own clock, in seconds of Unix time.
+    pub time: u64,
 }
 
 /// The entries.
@@ -128,6 +143,7 @@ impl Report {
             story: None,
             summary: (verdict == Verdict::Proven).then(|| summary.into()),
             entry: None,
+            fork_proof: None,
             findings_total: findings.total(),
             findings: findings.kept().to_vec(),
         }
@@ -158,6 +174,12 @@ impl fmt::Display for Report {
         if let Some(entry) = &self.entry {
             writeln!(f, "{}", serde_json::to_string_pretty(entry).unwrap_or_default())?;
         }
+        if self.fork_proof.is_some() {
+            writeln!(
+                f,
+                "  fork        proven by two checkpoints: --fork-proof FILE keeps the proof, for anybody to check"
+            )?;
+        }
         if findings.is_empty() {
             return Ok(());
         }
@@ -181,13 +203,20 @@ impl fmt::Display for Report {
 impl Report {
     fn log_lines(&self, f: &mut fmt::Formatter<'_>, log: &LogFacts) -> fmt::Result {
         writeln!(f, "  log         {}", log.origin)?;
-        match log.part {
-            Some(part) => writeln!(f, "  size        {}, of which {part} are here", log.size)?,
-            None => writeln!(f, "  size        {}", log.size)?,
-        }
+        writeln!(f, "  size        {}", log.size)?;
         writeln!(f, "  root        {} ({})", log.root.to_base64(), log.root)?;
         writeln!(f, "  checkpoint  signed by {}", log.key)?;
         writeln!(f, "  extends     {} published checkpoints, {} given with --since", log.published, log.since)?;
+        if let Some(witnesses) = &log.witnesses {
+            let by: Vec<String> = witnesses
+                .cosigned
+                .iter()
+                .map(|by| format!("{} ({})", crate::finding::shown(&by.name), utc(by.time.saturating_mul(1_000_000))))
+                .collect();
+            let by = if by.is_empty() { "nobody".to_owned() } else { by.join(", ") };
+            let weight = if witnesses.quorum { "enough" } else { "not enough" };
+            writeln!(f, "  cosigned    by {by}: {weight} for the policy")?;
+        }
         let Some(story) = &self.story else {
             return writeln!(f, "  entries     not looked into (--tree-only)");
         };

@@ -1,13 +1,14 @@
 //! The small questions: one receipt, one chunk, two checkpoints. Each answers with a report of its own.
 
-use crate::export::{Export, Fetched, NOTE_BYTES_MAX, TILE_BYTES_MAX};
+use crate::export::{Export, Fetched, NOTE_BYTES_MAX};
 use crate::finding::{Code, Finding, Findings, Place};
+use crate::fork::{self, TileFault, Tiles};
 use crate::log::{open_note, signed_by};
 use crate::report::Report;
-use countersign_ledger::evidence::{EntryError, Receipt, ReceiptError, Salt, Step, chunk_commitment};
+use countersign_ledger::evidence::{EntryError, ForkProof, Receipt, ReceiptError, Salt, Step, chunk_commitment};
 use countersign_ledger::tlog::{
-    Checkpoint, Hash, HashError, ProveError, TileError, TileHashes, TileId, TilePath, TileReader, TlogProof, TreeSize,
-    VerifierKey, consistency_proof, leaf_hash, verify_consistency,
+    Checkpoint, Epochs, Hash, HashError, ProveError, TileError, TileHashes, TlogProof, TreeSize, VerifierKey,
+    consistency_proof, leaf_hash, verify_consistency,
 };
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -15,11 +16,11 @@ use std::io::Read;
 use std::path::PathBuf;
 
 /// Checks a receipt.
-pub fn receipt(file: &str, text: &[u8], key: &VerifierKey) -> Report {
+pub fn receipt(file: &str, text: &[u8], keys: &Epochs) -> Report {
     let mut findings = Findings::default();
     let mut summary = String::new();
     let mut entry = None;
-    if let Some((receipt, checkpoint)) = open_receipt(file, text, key, &mut findings) {
+    if let Some((receipt, checkpoint)) = open_receipt(file, text, keys, &mut findings) {
         summary = format!(
             "entry {} is one of the {} entries of {}, as its key signed them",
             receipt.proof.index, checkpoint.size, checkpoint.origin
@@ -29,9 +30,9 @@ pub fn receipt(file: &str, text: &[u8], key: &VerifierKey) -> Report {
     Report { entry, ..Report::new("receipt", summary, &findings) }
 }
 
-fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findings) -> Option<(Receipt, Checkpoint)> {
+fn open_receipt(file: &str, text: &[u8], keys: &Epochs, findings: &mut Findings) -> Option<(Receipt, Checkpoint)> {
     let place = || Place::file(file);
-    let keys = std::slice::from_ref(key);
+    let all: Vec<VerifierKey> = keys.iter().map(|epoch| epoch.key.clone()).collect();
     let receipt = match Receipt::decode(text) {
         Ok(receipt) => receipt,
         Err(ReceiptError::Entry(EntryError::Newer(what))) => {
@@ -39,7 +40,7 @@ fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findi
             let proven = TlogProof::decode(text).map_err(|e| e.to_string()).and_then(|proof| {
                 let line = proof.extra.as_deref().unwrap_or_default().split(|byte| *byte == b'\n').next();
                 let leaf = leaf_hash(line.unwrap_or_default());
-                proof.verify(leaf, key.name(), keys).map_err(|e| e.to_string())
+                proof.verify(leaf, keys.origin(), &all).map_err(|e| e.to_string())
             });
             findings.add(match proven {
                 Ok(_) => Finding::new(Code::EntryNewer, place(), what, "entry version 1 of a known type"),
@@ -53,10 +54,16 @@ fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findi
             return None;
         }
     };
-    match receipt.verify(key.name(), keys) {
-        Ok(checkpoint) => Some((receipt, checkpoint)),
+    match receipt.verify(keys.origin(), &all) {
+        Ok(checkpoint) => {
+            // Good for one of the log's keys; the key must also be one that signs at this size.
+            open_note(&receipt.proof.checkpoint, keys, place(), Code::ReceiptProof)
+                .map_err(|finding| findings.add(*finding))
+                .ok()?;
+            Some((receipt, checkpoint))
+        }
         Err(error) => {
-            let expected = format!("a proof under {}", signed_by(key));
+            let expected = format!("a proof under {}", signed_by(keys));
             findings.add(Finding::new(Code::ReceiptProof, place(), error.to_string(), expected));
             None
         }
@@ -64,20 +71,20 @@ fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findi
 }
 
 /// Checks that these parts, in order, are the chunk of a receipt.
-pub fn chunk(parts: &[PathBuf], (file, text): (&str, &[u8]), key: &VerifierKey, salt: Option<Salt>) -> Report {
+pub fn chunk(parts: &[PathBuf], (file, text): (&str, &[u8]), keys: &Epochs, salt: Option<Salt>) -> Report {
     let mut findings = Findings::default();
-    let summary = chunk_summary(parts, (file, text), key, salt, &mut findings);
+    let summary = chunk_summary(parts, (file, text), keys, salt, &mut findings);
     Report::new("chunk", summary.unwrap_or_default(), &findings)
 }
 
 fn chunk_summary(
     parts: &[PathBuf],
     (file, text): (&str, &[u8]),
-    key: &VerifierKey,
+    keys: &Epochs,
     salt: Option<Salt>,
     findings: &mut Findings,
 ) -> Option<String> {
-    let (receipt, _) = open_receipt(file, text, key, findings)?;
+    let (receipt, _) = open_receipt(file, text, keys, findings)?;
     let index = receipt.proof.index;
     let place =
         || Place { file: Some(file.into()), kind: Some(receipt.entry.body.kind().into()), ..Place::entry(index.get()) };
@@ -156,73 +163,76 @@ pub enum Growth {
 }
 
 /// Checks that the newer checkpoint's tree begins with the older one's.
-pub fn consistency(old: (&str, &[u8]), new: (&str, &[u8]), key: &VerifierKey, growth: &Growth) -> Report {
+pub fn consistency(old: (&str, &[u8]), new: (&str, &[u8]), keys: &Epochs, growth: &Growth) -> Report {
     let mut findings = Findings::default();
-    let summary = consistency_summary(old, new, key, growth, &mut findings);
-    Report::new("consistency", summary.unwrap_or_default(), &findings)
+    let (summary, proof) = compare(old, new, keys, growth, &mut findings);
+    let mut report = Report::new("consistency", summary.unwrap_or_default(), &findings);
+    report.fork_proof = proof.and_then(|proof| String::from_utf8(proof.encode()).ok());
+    report
 }
 
-fn consistency_summary(
+/// What is proven, in one sentence; or that the two cannot both be true, where that can be shown.
+fn compare(
     (old_file, old): (&str, &[u8]),
     (new_file, new): (&str, &[u8]),
-    key: &VerifierKey,
+    keys: &Epochs,
     growth: &Growth,
     findings: &mut Findings,
-) -> Option<String> {
-    let mut opened = |file: &str, note: &[u8]| match open_note(note, key) {
-        Ok(opened) => Some(opened.checkpoint().clone()),
-        Err(found) => {
-            findings.add(Finding::new(Code::Checkpoint, Place::file(file), found, signed_by(key)));
-            None
-        }
+) -> (Option<String>, Option<ForkProof>) {
+    let mut opened = |file: &str, note: &[u8]| {
+        let opened = open_note(note, keys, Place::file(file), Code::Checkpoint);
+        opened.map_err(|finding| findings.add(*finding)).ok()
     };
     // Both, so that both faults are told.
-    let (old, new) = (opened(old_file, old), opened(new_file, new));
-    let (old, new) = (old?, new?);
+    let (Some(older), Some(newer)) = (opened(old_file, old), opened(new_file, new)) else { return (None, None) };
+    let (old, new) = (older.checkpoint(), newer.checkpoint());
     let place = || Place::file(new_file);
     let shown = |c: &Checkpoint| format!("root {} at size {}", c.root, c.size);
     if old.size > new.size {
         let (found, expected) = (format!("size {}", new.size), format!("at least {}, the older size", old.size));
         findings.add(Finding::new(Code::RolledBack, place(), found, expected));
-        return None;
+        return (None, None);
     }
     if old.size == new.size && old.root != new.root {
-        findings.add(Finding::new(Code::Fork, place(), shown(&new), shown(&old)));
-        return None;
+        findings.add(Finding::new(Code::Fork, place(), shown(new), shown(old)));
+        return (None, fork::prove(None, &older, &newer, keys));
     }
     let summary = format!("the tree of size {} of {} begins with the tree of size {}", new.size, new.origin, old.size);
     if old.size == new.size || old.size.get() == 0 {
-        return Some(summary);
+        return (Some(summary), None);
     }
     let proof = match growth {
         Growth::Nothing => {
             let expected = format!("proof of growth from {} to {}", old.size, new.size);
-            findings.add(Finding::new(Code::GrowthUnproven, place(), "two checkpoints alone", expected));
-            return None;
+            let found = "two checkpoints alone";
+            Err(Box::new(Finding::new(Code::GrowthUnproven, place(), found, expected)))
         }
-        Growth::Proof(text) => match hashes(text) {
-            Ok(proof) => proof,
-            Err(found) => {
-                findings.add(Finding::new(Code::Growth, place(), found, "base64 hashes, one a line"));
-                return None;
-            }
-        },
-        Growth::Export(export) => match proof_from(export, key, old.size, new.size) {
-            Ok(proof) => proof,
-            Err(finding) => {
-                findings.add(*finding);
-                return None;
-            }
-        },
+        Growth::Proof(text) => hashes(text)
+            .map_err(|found| Box::new(Finding::new(Code::Growth, place(), found, "base64 hashes, one a line"))),
+        Growth::Export(export) => proof_from(tiles(export, keys, new.size), old.size, new.size),
     };
-    match verify_consistency(old.size, new.size, old.root, new.root, &proof) {
-        Ok(()) => Some(summary),
-        Err(error) => {
-            let expected = format!("{} to grow into {}", shown(&old), shown(&new));
-            findings.add(Finding::new(Code::Growth, place(), error.to_string(), expected));
-            None
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(finding) => {
+            findings.add(*finding);
+            return (None, None);
         }
-    }
+    };
+    let Err(error) = verify_consistency(old.size, new.size, old.root, new.root, &proof) else {
+        return (Some(summary), None);
+    };
+    // The export may show that it is not the proof that is at fault.
+    let forked = match growth {
+        Growth::Export(export) => fork::prove(Some(tiles(export, keys, new.size)), &older, &newer, keys),
+        _ => None,
+    };
+    let (code, found) = match forked.as_ref().and_then(|fork| fork.held.as_ref()) {
+        Some(held) => (Code::Fork, format!("root {} at size {} of the newer tree", held.root, old.size)),
+        None => (Code::Growth, error.to_string()),
+    };
+    let expected = format!("{} to grow into {}", shown(old), shown(new));
+    findings.add(Finding::new(code, place(), found, expected));
+    (None, forked)
 }
 
 fn hashes(text: &[u8]) -> Result<Vec<Hash>, String> {
@@ -230,44 +240,19 @@ fn hashes(text: &[u8]) -> Result<Vec<Hash>, String> {
     text.lines().map(Hash::from_base64).collect::<Result<_, HashError>>().map_err(|e| e.to_string())
 }
 
-/// Tiles of an export, whatever its size: full ones, or partial ones that are wide enough.
-pub(crate) struct Tiles<'a> {
-    pub(crate) export: &'a Export,
-    pub(crate) size: TreeSize,
-}
-
-impl TileReader for Tiles<'_> {
-    type Error = TileFault;
-
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, TileFault> {
-        let id = TileId { level, index };
-        // The folder's own width, or less where it keeps earlier ones.
-        let widths = [256, id.width(self.size), width];
-        let path = |width: u16| TilePath { id, width }.to_string();
-        for width in widths.into_iter().filter(|w| *w >= width) {
-            match self.export.read(&path(width), TILE_BYTES_MAX) {
-                Fetched::Bytes(bytes) => return Ok(bytes),
-                Fetched::Missing => {}
-                Fetched::Failed(why) => return Err(TileFault(path(width), Some(why))),
-            }
-        }
-        Err(TileFault(path(width), None))
-    }
-}
-
-/// A tile that is missing, or could not be read for a reason.
-#[derive(Debug)]
-pub(crate) struct TileFault(pub(crate) String, pub(crate) Option<String>);
-
-fn proof_from(export: &Export, key: &VerifierKey, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, Box<Finding>> {
-    let finding = |code, path: String, found: &str| Box::new(Finding::new(code, Place::file(path), found, "a tile"));
-    // The size only says which tiles to look for: what proves is the proof, whatever it was made from.
+/// The tiles of an export, which may be larger than the tree that is looked for. The size that its checkpoint states only says
+/// which files there may be: what proves is the proof, whatever it was made from.
+fn tiles<'a>(export: &'a Export, keys: &Epochs, new: TreeSize) -> Tiles<'a> {
     let size = match export.read("checkpoint", NOTE_BYTES_MAX) {
-        Fetched::Bytes(note) => open_note(&note, key).map_or(new, |opened| opened.checkpoint().size),
+        Fetched::Bytes(note) => keys.open(&note).map_or(new, |opened| opened.checkpoint().size),
         _ => new,
     };
-    let tiles = TileHashes::new(Tiles { export, size }, new);
-    consistency_proof(&tiles, old, new).map_err(|error| match error {
+    Tiles { export, size }
+}
+
+fn proof_from(tiles: Tiles<'_>, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, Box<Finding>> {
+    let finding = |code, path: String, found: &str| Box::new(Finding::new(code, Place::file(path), found, "a tile"));
+    consistency_proof(&TileHashes::new(tiles, new), old, new).map_err(|error| match error {
         ProveError::Read(TileError::Read(TileFault(path, Some(why)))) => finding(Code::Unreadable, path, &why),
         ProveError::Read(TileError::Read(TileFault(path, None))) => finding(Code::MissingFile, path, "no such file"),
         ProveError::Read(TileError::Length { path, found, .. }) => {

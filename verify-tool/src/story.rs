@@ -6,9 +6,10 @@
 //! told, but as *not provable*, so that one fault is one fault and a newer ledger is not called broken by an older tool.
 
 use crate::change::{self, Agreement, Facts};
+use crate::closed::{Closed, half};
 use crate::finding::{Code, Finding, Findings, Place, Verdict};
 use crate::observe::{Judged, Observer};
-use crate::payload::{Held, Payloads};
+use crate::payload::{self, Held, Payloads};
 use crate::registry::{Identity, Registry};
 use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
 use countersign_ledger::evidence::digest::sha256;
@@ -23,7 +24,7 @@ use countersign_ledger::evidence::{
 use countersign_ledger::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// How long the service may take from judging something to its durable entry, in seconds: what was good at the first moment
 /// and not at the second is accepted.
@@ -60,13 +61,11 @@ pub enum Claim {
     Deliveries,
     /// The reason given for a refusal or failure is the true one.
     Refusals,
-    /// What an export held, and who asked for it.
-    Exports,
 }
 
 impl Claim {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Entries,
         Self::CallerSignatures,
         Self::ApprovalSignatures,
@@ -78,7 +77,6 @@ impl Claim {
         Self::MaskAccounts,
         Self::Deliveries,
         Self::Refusals,
-        Self::Exports,
     ];
 
     /// The word in reports and for `--require`.
@@ -95,7 +93,6 @@ impl Claim {
             Self::MaskAccounts => "mask-accounts",
             Self::Deliveries => "deliveries",
             Self::Refusals => "refusals",
-            Self::Exports => "exports",
         }
     }
 }
@@ -114,17 +111,18 @@ pub struct Count {
 
 /// The counts of all kinds.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(HashMap<Claim, Count>);
+pub struct Claims([Count; Claim::ALL.len()]);
 
 impl Claims {
     /// The count of one kind.
     pub fn of(&self, claim: Claim) -> Count {
-        self.0.get(&claim).copied().unwrap_or_default()
+        self.0.get(claim as usize).copied().unwrap_or_default()
     }
 
     /// Counts one.
     fn add(&mut self, claim: Claim, index: u64, proven: bool) {
-        let count = self.0.entry(claim).or_default();
+        // INVARIANT: `ALL` holds every kind, in the order of declaration.
+        let Some(count) = self.0.get_mut(claim as usize) else { return };
         if proven {
             count.proven += 1;
         } else {
@@ -135,7 +133,7 @@ impl Claims {
 
     /// Without a signed root nothing is anchored: what was proven is only stated.
     pub fn unanchor(&mut self) {
-        for count in self.0.values_mut() {
+        for count in &mut self.0 {
             if count.proven > 0 {
                 count.first_attested.get_or_insert(0);
             }
@@ -185,8 +183,6 @@ pub struct Terms {
     pub key: String,
     /// The thumbprints that the auditor pinned, if he did.
     pub pinned: Option<BTreeSet<String>>,
-    /// Only some of the ledger's entries are told.
-    pub part: bool,
 }
 
 /// A trace that has not ended.
@@ -212,6 +208,8 @@ struct RequestFacts {
     answer_until: u64,
     /// Partition and offset from which the status of the current attempt can stand.
     status: Option<(u64, u64)>,
+    /// The approvals that were given.
+    grants: Vec<TraceId>,
 }
 
 /// A person's yes.
@@ -282,11 +280,12 @@ pub struct Judge<'a> {
     span: Option<(u64, u64)>,
     sources: HashMap<String, u64>,
     open: HashMap<TraceId, Story>,
-    /// Half of the names of the traces that have ended. Two names that share it would take 2^64 tries to find, and would be
-    /// told as a fault.
-    closed: HashSet<u128>,
+    closed: Closed,
     registry: Registry,
     grants: HashMap<TraceId, Grant>,
+    /// Approvals whose request has ended, by half of their name: nothing can rely on them any more, but they may still be taken
+    /// back. The head of each.
+    spent: HashMap<u128, Hash>,
 }
 
 impl<'a> Judge<'a> {
@@ -304,9 +303,10 @@ impl<'a> Judge<'a> {
             span: None,
             sources: HashMap::new(),
             open: HashMap::new(),
-            closed: HashSet::new(),
+            closed: Closed::default(),
             registry: Registry::default(),
             grants: HashMap::new(),
+            spent: HashMap::new(),
         }
     }
 
@@ -315,9 +315,16 @@ impl<'a> Judge<'a> {
         self.blind = true;
     }
 
-    /// Takes the next entry (its index, its bytes, its leaf hash) and tells the observer what it comes to.
-    pub fn entry(&mut self, index: u64, bytes: &[u8], leaf: Hash, observer: &mut dyn Observer) {
-        let decoded = Entry::decode(bytes);
+    /// Takes the next entry (its index, its bytes, its leaf hash, what [`Entry::decode`] made of the bytes) and tells the observer
+    /// what it comes to.
+    pub fn entry(
+        &mut self,
+        index: u64,
+        bytes: &[u8],
+        leaf: Hash,
+        decoded: Result<Entry, EntryError>,
+        observer: &mut dyn Observer,
+    ) {
         let (mut before, mut story, mut held) = (Phase::Empty, None, Vec::new());
         match &decoded {
             Ok(entry) => {
@@ -390,7 +397,7 @@ impl<'a> Judge<'a> {
             ..Place::entry(here.index)
         };
         let mut finding = Finding::new(code, place, found, expected);
-        if self.blind || (self.terms.part && code.may_be_left_out()) {
+        if self.blind {
             finding.verdict = finding.verdict.min(Verdict::NotProvable);
         }
         self.now.findings.push(finding);
@@ -401,7 +408,10 @@ impl<'a> Judge<'a> {
     }
 
     fn fetch_payloads(&mut self, here: &mut Here<'_>) {
-        for (class, commitment) in here.entry.body.commitments() {
+        if self.payloads.is_empty() {
+            return;
+        }
+        for (class, commitment) in payload::commitments(&here.entry.body) {
             match self.payloads.get(class, commitment) {
                 Ok(held) => here.held.extend(held),
                 Err(mut finding) => {
@@ -426,14 +436,18 @@ impl<'a> Judge<'a> {
             self.broken(here, Code::TimeBackwards, found, format!("{expected} or later"));
         }
         self.span = Some((first, last.max(here.at())));
-        let expected = self.sources.get(&entry.src).copied().unwrap_or_default();
-        // In a part of a ledger others may stand between.
-        let follows = if self.terms.part { entry.seq.get() >= expected } else { entry.seq.get() == expected };
-        if !follows {
+        let next = self.sources.get_mut(&entry.src);
+        let expected = next.as_ref().map_or(0, |next| **next);
+        match next {
+            Some(next) => *next = entry.seq.next().get(),
+            None => {
+                self.sources.insert(entry.src.clone(), entry.seq.next().get());
+            }
+        }
+        if entry.seq.get() != expected {
             let found = format!("seq {} of `{}`", entry.seq, entry.src);
             self.broken(here, Code::SeqGap, found, format!("seq {expected}"));
         }
-        self.sources.insert(entry.src.clone(), entry.seq.next().get());
     }
 
     /// The trace that the entry belongs to, as it stood; none where it has ended.
@@ -442,7 +456,11 @@ impl<'a> Judge<'a> {
         if let Some(story) = self.open.remove(&trace) {
             return Some(story);
         }
-        if self.closed.contains(&half(trace)) {
+        if let Some(head) = self.spent.remove(&half(trace)) {
+            let state = TraceState { phase: Phase::Granted, ..TraceState::default() };
+            return Some(Story { state, next: 1, head, lost: false, facts: None });
+        }
+        if self.closed.contains(trace) {
             self.broken(here, Code::TraceClosed, here.entry.body.kind(), "nothing more in this trace");
             return None;
         }
@@ -460,7 +478,7 @@ impl<'a> Judge<'a> {
             };
             self.broken(here, Code::ChainStep, format!("step {}", entry.step), expected);
             // A trace whose beginning is not there cannot be judged.
-            story.lost |= story.next == 0 || self.terms.part;
+            story.lost |= story.next == 0;
         } else if let Some(prev) = entry.prev.filter(|prev| *prev != story.head) {
             self.broken(here, Code::ChainPrev, prev.to_string(), story.head.to_string());
         }
@@ -478,14 +496,19 @@ impl<'a> Judge<'a> {
 
     /// Keeps what the next entry of the trace is held against.
     fn put_back(&mut self, entry: &Entry, story: Story) {
-        if matches!(entry.body, Step::RequestCompleted(_) | Step::RequestDenied(_) | Step::RequestFailed(_)) {
-            for (approval, _) in &story.state.approvals {
-                // An approval is for one request; its trace stays open for a revocation.
+        if story.state.phase == Phase::Closed {
+            // An approval is for one request: what can still happen to it is that it is taken back.
+            for approval in story.facts.iter().flat_map(|facts| &facts.grants) {
                 self.grants.remove(approval);
+                let stands = |story: &&Story| story.state.phase == Phase::Granted && !story.lost;
+                if let Some(head) = self.open.get(approval).filter(stands).map(|story| story.head) {
+                    self.open.remove(approval);
+                    self.spent.insert(half(*approval), head);
+                }
             }
         }
         if story.state.phase == Phase::Closed || story.state.phase == Phase::Revoked {
-            self.closed.insert(half(entry.trace));
+            self.closed.insert(entry.trace);
         } else {
             self.open.insert(entry.trace, story);
         }
@@ -525,8 +548,6 @@ impl<'a> Judge<'a> {
                 self.signed(here, &s.signed, Some(s.document));
                 self.registry.connections.insert(s.connection.clone());
             }
-            // What it names is for people to read; who asked for it is the service's word.
-            Step::LedgerExported(_) => self.claim(Claim::Exports, false),
             Step::RequestRejected(_) => {
                 self.outcomes.rejected += 1;
                 self.claim(Claim::Refusals, false);
@@ -731,21 +752,21 @@ impl<'a> Judge<'a> {
         (pseudonym, kid, registered): (&str, &str, u64),
         grace: u64,
     ) -> Option<(PublicKey, Option<String>)> {
-        let found = format!("`{pseudonym}` with key {kid}, registered at entry {registered}");
+        let found = || format!("`{pseudonym}` with key {kid}, registered at entry {registered}");
         let identity = self.registry.identities.get(pseudonym);
         let Some(identity) = identity.filter(|i| i.kid == kid && i.registered == registered) else {
             let expected = match self.registry.identities.get(pseudonym) {
                 Some(i) => format!("key {}, registered at entry {}", i.kid, i.registered),
                 None => "a registered identity".to_owned(),
             };
-            self.broken(here, Code::IdentityUnknown, found, expected);
+            self.broken(here, Code::IdentityUnknown, found(), expected);
             return None;
         };
         let (key, name) = (identity.key.clone(), identity.name.clone());
         let (revoked, not_after) = (identity.revoked, identity.not_after);
         if let Some(at) = revoked {
             let expected = format!("an identity not revoked (it was at entry {at})");
-            self.broken(here, Code::IdentityRevoked, &found, expected);
+            self.broken(here, Code::IdentityRevoked, found(), expected);
         }
         if is_past(here.at(), not_after, grace) {
             let expected = format!("before {}", crate::time::utc(not_after.saturating_mul(1_000_000)));
@@ -988,6 +1009,9 @@ impl<'a> Judge<'a> {
             revoked: None,
         };
         self.grants.insert(here.entry.trace, grant);
+        if let Some(facts) = self.open.get_mut(&s.request).and_then(|story| story.facts.as_mut()) {
+            facts.grants.push(here.entry.trace);
+        }
     }
 
     fn approval_denied(&mut self, here: &Here<'_>, s: &ApprovalDenied) {
@@ -1091,11 +1115,6 @@ struct Answer<'a> {
 
 fn words(groups: &[String]) -> String {
     if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") }
-}
-
-fn half(trace: TraceId) -> u128 {
-    let [_, rest @ ..] = trace.0.as_bytes().as_chunks::<16>().0 else { return 0 };
-    rest.first().map_or(0, |half| u128::from_be_bytes(*half))
 }
 
 /// The document of a decision: the obligations that the entry states the digest of, with the entry's columns.

@@ -3,7 +3,7 @@
 //! root is what was signed, and what differs from it was changed.
 
 use crate::export::{Export, Fetched, TILE_BYTES_MAX};
-use countersign_ledger::tlog::{Frontier, Hash, TILE_WIDTH, TileId, TilePath, TreeSize};
+use countersign_ledger::tlog::{Frontier, Hash, TILE_WIDTH, TileId, TilePath, TreeSize, node_hash};
 
 /// How many disagreements are remembered one by one.
 const KEPT_MAX: usize = 1000;
@@ -20,6 +20,8 @@ pub struct Pin {
     pub size: u64,
     /// The root that was signed.
     pub root: Hash,
+    /// The signed checkpoint.
+    pub note: Vec<u8>,
 }
 
 /// A tile above the lowest level that is not what the leaves make of it.
@@ -88,26 +90,43 @@ impl<'a> Walk<'a> {
         self.frontier.size().get()
     }
 
-    /// Takes the next leaf.
-    pub fn push(&mut self, leaf: Hash) {
+    /// Takes the leaves of the next bundle, at most 256, and their hash where they are so many. Meets `pins`, which must be
+    /// ascending by size, at the sizes that the leaves lead to; those of earlier sizes are met at once.
+    pub fn push(&mut self, leaves: &[Hash], subtree: Option<Hash>, pins: impl IntoIterator<Item = Pin>) {
+        let before = self.size();
+        let after = before + leaves.len() as u64;
+        // Only where a checkpoint was signed within the bundle are its leaves looked at one by one.
+        let (mut within, mut pushed, mut pins) = (self.frontier.clone(), 0, pins.into_iter().peekable());
+        while let Some(pin) = pins.next_if(|pin| pin.size < after) {
+            let wanted = usize::try_from(pin.size.saturating_sub(before)).unwrap_or_default();
+            leaves.get(pushed..wanted).unwrap_or_default().iter().for_each(|leaf| within.push(*leaf));
+            pushed = pushed.max(wanted);
+            self.meet(pin, within.root());
+        }
         let Self { frontier, upper, .. } = self;
-        frontier.push_with(leaf, |level, _, hash| {
-            let tile = (level % 8 == 0).then_some(usize::from(level / 8)).and_then(|level| level.checked_sub(1));
+        let mut keep = |level: u8, _: u64, hash: Hash| {
+            let tile = level.is_multiple_of(8).then_some(usize::from(level / 8)).and_then(|level| level.checked_sub(1));
             if let Some(hashes) = tile.and_then(|tile| upper.get_mut(tile)) {
                 hashes.extend_from_slice(hash.as_bytes());
             }
-        });
+        };
+        let whole = subtree.is_some_and(|subtree| frontier.push_subtree_with(8, subtree, &mut keep));
+        if !whole {
+            leaves.iter().for_each(|leaf| frontier.push_with(*leaf, &mut keep));
+        }
         // Nothing is completed above the lowest tiles before one of these is.
-        if self.size().is_multiple_of(u64::from(TILE_WIDTH)) {
+        if after.is_multiple_of(u64::from(TILE_WIDTH)) {
             for level in 0..UPPER_LEVELS {
                 self.compare(level, true);
             }
         }
+        for pin in pins.filter(|pin| pin.size == after) {
+            self.meet(pin, self.frontier.root());
+        }
     }
 
-    /// Holds a signed statement about the present size against the leaves.
-    pub fn meet(&mut self, pin: Pin) {
-        let computed = self.frontier.root();
+    /// Holds a signed statement against the root that the leaves give.
+    fn meet(&mut self, pin: Pin, computed: Hash) {
         if computed != pin.root && self.walked.unmatched.len() < KEPT_MAX {
             self.walked.unmatched.push(Unmatched { pin, computed });
         }
@@ -166,17 +185,23 @@ pub const fn lowest(index: u64, width: u16) -> TilePath {
     TilePath { id: TileId { level: 0, index }, width }
 }
 
+/// The hash over the leaves of a bundle; `None` unless they are 256.
+pub fn subtree(leaves: &[Hash]) -> Option<Hash> {
+    if leaves.len() != usize::from(TILE_WIDTH) {
+        return None;
+    }
+    let mut row: Vec<Hash> = leaves.to_vec();
+    while let (pairs @ [_, ..], _) = row.as_chunks::<2>() {
+        row = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
+    }
+    row.first().copied()
+}
+
 /// Walks over the lowest tiles instead of the entries, meeting `pins` (ascending by size) on the way. `None` where a tile is
 /// missing or has not its length.
 pub fn walk_tiles(export: &Export, size: TreeSize, pins: &[Pin]) -> Option<Walked> {
     let mut walk = Walk::new(export, size);
-    let mut pins = pins.iter().peekable();
-    let mut meet = |walk: &mut Walk<'_>| {
-        while let Some(pin) = pins.next_if(|pin| pin.size <= walk.size()) {
-            walk.meet(pin.clone());
-        }
-    };
-    meet(&mut walk);
+    let mut pins = pins.iter().cloned().peekable();
     for bundle in countersign_ledger::tlog::bundles_for_size(size) {
         let path = lowest(bundle.index, bundle.width).to_string();
         let Fetched::Bytes(bytes) = export.read(&path, TILE_BYTES_MAX) else { return None };
@@ -184,10 +209,10 @@ pub fn walk_tiles(export: &Export, size: TreeSize, pins: &[Pin]) -> Option<Walke
         if hashes.len() != usize::from(bundle.width) || !rest.is_empty() {
             return None;
         }
-        for hash in hashes {
-            walk.push(Hash::from_bytes(*hash));
-            meet(&mut walk);
-        }
+        let leaves: Vec<Hash> = hashes.iter().map(|hash| Hash::from_bytes(*hash)).collect();
+        let after = walk.size() + leaves.len() as u64;
+        let met: Vec<Pin> = std::iter::from_fn(|| pins.next_if(|pin| pin.size <= after)).collect();
+        walk.push(&leaves, subtree(&leaves), met);
     }
     Some(walk.finish())
 }

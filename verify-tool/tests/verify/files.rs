@@ -119,6 +119,16 @@ fn bundles_and_tiles() {
     assert_ne!(answer.report["story"]["claims"]["proven"], 0);
     with("flip in an upper tile", |dir, _| flip(&dir.join("tile/1/000.p/1"), 5), 1, "tile-altered");
     with("truncated upper tile", |dir, _| cut(&dir.join("tile/1/000.p/1"), 1), 1, "tile-altered");
+    let answer = with(
+        "an entry and another one's hash",
+        |dir, written| {
+            flip(&dir.join("tile/entries/000"), offset(written, 40) + 20);
+            flip(&dir.join("tile/0/000"), 32 * 41);
+        },
+        1,
+        "leaf-mismatch",
+    );
+    assert!(answer.codes().contains(&"root-mismatch"), "{:?}", answer.codes());
     with(
         "two entries change places",
         |dir, written| {

@@ -8,17 +8,16 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-mod browser;
 mod bytes;
-mod explain;
-mod fair;
 mod files;
+mod forks;
+mod golden;
 mod house;
 mod observing;
-mod parts;
-mod report;
+mod proofs;
 mod single;
 mod stories;
+mod tessera;
 mod world;
 
 use std::path::Path;

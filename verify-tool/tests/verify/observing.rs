@@ -9,14 +9,7 @@ use countersign_verify::report::Report;
 use std::path::Path;
 
 fn walk(dir: &Path, mut heard: impl FnMut(&Judged<'_>)) -> Report {
-    let options = Options {
-        key: World::key().parse().unwrap(),
-        since: Vec::new(),
-        tree_only: false,
-        pinned: None,
-        require: Vec::new(),
-        partial: false,
-    };
+    let options = Options::new(World::key().parse().unwrap());
     log::check(&Export::new(dir), &options, &mut heard, |_, _| {})
 }
 

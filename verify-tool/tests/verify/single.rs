@@ -205,7 +205,7 @@ fn growth() {
     let (old, new) = (write("old", 100), write("new", 200));
     check(&new, &old, &[text(&export)], 1, "rolled-back");
     put(&desk.path("fork"), &checkpoint(100, leaves[0]));
-    check(&desk.path("fork"), &new, &[text(&export)], 1, "growth");
+    check(&desk.path("fork"), &new, &[text(&export)], 1, "fork");
     check(&desk.path("fork"), &old, &[text(&export)], 1, "fork");
     put(&desk.path("nonsense"), b"nonsense");
     check(&desk.path("nonsense"), &new, &[text(&export)], 1, "checkpoint");

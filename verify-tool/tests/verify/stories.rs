@@ -4,8 +4,9 @@
 use crate::world::{Ask, END, Payload, START, World, id, int, kid, tweak};
 use crate::{expect, log};
 use countersign_ledger::evidence::step::{Alg, DeliveryCommitted, Kind, RequestDenied, Verdict};
-use countersign_ledger::evidence::{Class, Reason};
+use countersign_ledger::evidence::{Class, Entry, Reason, TraceId, TraceState};
 use countersign_ledger::tlog::Hash;
+use std::collections::HashMap;
 
 const APPROVED: Ask = Ask { name: "approved", caller: "agent", groups: &["privacy", "stewards"] };
 const PLAIN: Ask = Ask { name: "plain", caller: "reports", groups: &[] };
@@ -229,6 +230,16 @@ fn the_beginning_and_administration() {
             w.before("grant-boris", |w| w.policy("second", 2));
         },
         "admin-signer",
+    );
+    check(
+        "an admin's signature on another change",
+        |w| {
+            let signature = std::rc::Rc::new(std::cell::Cell::new(None));
+            let seen = std::rc::Rc::clone(&signature);
+            tweak!(w, "catalog-1", CatalogChanged, |s| seen.set(Some(s.signed.by[0].signature)));
+            tweak!(w, "policy-2", PolicyChanged, |s| s.signed.by[0].signature = signature.get().unwrap());
+        },
+        "admin-signature",
     );
     check(
         "another text than the digest's",
@@ -829,4 +840,30 @@ fn an_untold_end() {
     let dir = tempfile::tempdir().unwrap();
     world.write(dir.path());
     expect("after the end", &log(dir.path(), &[]), 1, "trace-closed");
+}
+
+/// The ledger's rules take a step whole or leave the trace as it was.
+#[test]
+fn a_refused_step_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries: Vec<Entry> =
+        World::full().write(dir.path()).entries.iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
+    let mut traces: HashMap<TraceId, TraceState> = HashMap::new();
+    let mut states = vec![TraceState::default()];
+    for entry in &entries {
+        let state = traces.entry(entry.trace).or_default();
+        state.apply(entry.trace, &entry.body).unwrap();
+        states.push(state.clone());
+    }
+    let mut refused = 0;
+    for state in &states {
+        for entry in &entries {
+            let mut next = state.clone();
+            if next.apply(entry.trace, &entry.body).is_err() {
+                assert_eq!(next, *state, "{:?}", entry.body);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 10_000, "{refused}");
 }
