@@ -1,15 +1,19 @@
 //! The command line: what it takes, which files it reads, and how it answers. Exit codes: 0 proven, 1 broken, 2 usage or
 //! unreadable input, 3 not provable with what was given.
 
+use crate::archive::Archive;
+use crate::explain::{self, Listener, Wanted};
 use crate::export::{self, Export, Fetched, NOTE_BYTES_MAX};
 use crate::fork;
 use crate::log::{self, Options};
-use crate::report::Report;
+use crate::report::make::{self, PAGE_BYTES_MAX};
+use crate::report::page;
+use crate::report::sample::STORIES_MAX;
 use crate::single::{self, Growth};
 use crate::story::Claim;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use countersign_ledger::evidence::Salt;
+use countersign_ledger::evidence::{Salt, TraceId};
 use countersign_ledger::tlog::{Epochs, Hash, KeyError, Policy, VerifierKey};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -30,6 +34,10 @@ struct Cli {
 enum Command {
     /// Check a whole ledger: its tree, its checkpoints, and every story in it
     Log(LogArgs),
+    /// Write the report that a security reviewer reads: one page, which opens no connection
+    Report(ReportArgs),
+    /// Tell one story in plain words, and how far each entry of it can be believed
+    Explain(ExplainArgs),
     /// Check that a receipt's entry stands in the ledger, and print it
     Receipt(ReceiptArgs),
     /// Check that delivered parts are the bytes that were recorded before they left
@@ -77,6 +85,61 @@ struct LogArgs {
     /// Claims that must be proven, not attested
     #[arg(long, value_name = "CLAIM", value_delimiter = ',', value_parser = require)]
     require: Vec<Claim>,
+    /// A part of a ledger will do; without this it is told as not provable what was left out
+    #[arg(long)]
+    partial: bool,
+}
+
+/// How a ledger is checked, whatever is then made of it.
+#[derive(Debug, Args)]
+struct Means {
+    /// A C2SP tlog-policy: witnesses who must have cosigned the checkpoint
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// An older checkpoint that this ledger must extend (repeatable)
+    #[arg(long, value_name = "FILE")]
+    since: Vec<PathBuf>,
+    /// Thumbprints of keys that you know, one a line; signatures by other keys then count as attested
+    #[arg(long, value_name = "FILE")]
+    identities: Option<PathBuf>,
+    /// Claims that must be proven, not attested
+    #[arg(long, value_name = "CLAIM", value_delimiter = ',', value_parser = require)]
+    require: Vec<Claim>,
+    /// A part of a ledger will do; without this it is told as not provable what was left out
+    #[arg(long)]
+    partial: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// The folder or bundle that `countersign ledger export` wrote
+    evidence: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    means: Means,
+    /// Where to write it; to standard output without this
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Make the page once more and compare it with this one, byte for byte
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["output", "json"])]
+    check: Option<PathBuf>,
+    /// How many stories to show whole, at most 200
+    #[arg(long, value_name = "N", default_value_t = STORIES_MAX)]
+    stories: usize,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The folder or bundle that `countersign ledger export` wrote
+    evidence: PathBuf,
+    /// The index of an entry, or the name of a trace
+    #[arg(value_name = "ENTRY|TRACE", value_parser = wanted)]
+    what: Wanted,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    means: Means,
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +197,15 @@ fn require(word: &str) -> Result<Claim, String> {
     found.ok_or_else(|| format!("use {}", CAN.map(Claim::as_str).join(", ")))
 }
 
+fn wanted(word: &str) -> Result<Wanted, String> {
+    // A name can be made of decimal digits alone, and is longer than any index.
+    match (Hash::from_hex(word), word.parse::<u64>()) {
+        (Ok(hash), _) => Ok(Wanted::Trace(TraceId(hash))),
+        (_, Ok(index)) => Ok(Wanted::Entry(index)),
+        _ => Err("use an entry's index, or a trace's name of 64 hex digits".to_owned()),
+    }
+}
+
 fn salt(hex: &str) -> Result<Salt, String> {
     Hash::from_hex(hex).map(|hash| *hash.as_bytes()).map_err(|e| e.to_string())
 }
@@ -157,39 +229,37 @@ where
     };
     let json = match &cli.command {
         Command::Log(args) => args.common.json,
+        Command::Report(args) => args.common.json,
+        Command::Explain(args) => args.common.json,
         Command::Receipt(args) => args.common.json,
         Command::Chunk(args) => args.common.json,
         Command::Consistency(args) => args.common.json,
         Command::Fork(args) => args.common.json,
     };
-    let proof_file = match &cli.command {
-        Command::Log(args) => args.fork_proof.clone(),
-        Command::Consistency(args) => args.fork_proof.clone(),
-        _ => None,
-    };
-    let report = match answer(cli.command, &mut *err) {
-        Ok(report) => report,
+    let (text, exit) = match answer(cli.command, json, &mut *err) {
+        Ok(answer) => answer,
         Err(error) => {
             let _ = writeln!(err, "countersign-verify: {error:#}");
             return 2;
         }
     };
-    if let Some((proof, path)) = report.fork_proof.as_ref().zip(proof_file)
-        && let Err(error) = std::fs::write(&path, proof)
-    {
-        // The answer stands all the same.
-        let _ = writeln!(err, "countersign-verify: cannot write `{}`: {error}", path.display());
-    }
-    let text = if json { report.to_json() } else { report.to_string() };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => report.exit,
+        Ok(()) => exit,
         // An answer that nobody received is not a proof.
-        Err(_) => report.exit.max(2),
+        Err(_) => exit.max(2),
     }
 }
 
-fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
-    match command {
+/// What is printed, and the exit code.
+fn answer(command: Command, json: bool, err: &mut dyn Write) -> anyhow::Result<(String, u8)> {
+    let proof_file = match &command {
+        Command::Log(args) => args.fork_proof.clone(),
+        Command::Consistency(args) => args.fork_proof.clone(),
+        _ => None,
+    };
+    let report = match command {
+        Command::Report(args) => return report(args, err),
+        Command::Explain(args) => return explained(args, err),
         Command::Log(args) => {
             let keys = keys(&args.common)?;
             let options = Options {
@@ -199,17 +269,18 @@ fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
                 tree_only: args.tree_only,
                 pinned: args.identities.as_deref().map(thumbprints).transpose()?,
                 require: args.require,
+                partial: args.partial,
             };
-            Ok(log::check(&export(&args.dir)?, &options, &mut (), progress(err)))
+            log::check(&export(&args.dir)?, &options, &mut (), progress(err))
         }
         Command::Receipt(args) => {
             let text = file(&args.file)?;
-            Ok(single::receipt(&name(&args.file), &text, &keys(&args.common)?))
+            single::receipt(&name(&args.file), &text, &keys(&args.common)?)
         }
         Command::Chunk(args) => {
             let keys = keys(&args.common)?;
             let receipt = file(&args.receipt)?;
-            Ok(single::chunk(&parts(&args.parts)?, (&name(&args.receipt), &receipt), &keys, args.salt))
+            single::chunk(&parts(&args.parts)?, (&name(&args.receipt), &receipt), &keys, args.salt)
         }
         Command::Consistency(args) => {
             let keys = keys(&args.common)?;
@@ -219,10 +290,74 @@ fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
                 (None, Some(proof)) => Growth::Proof(file(proof)?),
                 (None, None) => Growth::Nothing,
             };
-            Ok(single::consistency((&name(&args.old), &old), (&name(&args.new), &new), &keys, &growth))
+            single::consistency((&name(&args.old), &old), (&name(&args.new), &new), &keys, &growth)
         }
-        Command::Fork(args) => Ok(fork::judge(&name(&args.file), &file(&args.file)?, &keys(&args.common)?)),
+        Command::Fork(args) => fork::judge(&name(&args.file), &file(&args.file)?, &keys(&args.common)?),
+    };
+    if let Some((proof, path)) = report.fork_proof.as_ref().zip(proof_file)
+        && let Err(error) = std::fs::write(&path, proof)
+    {
+        // The answer stands all the same.
+        let _ = writeln!(err, "countersign-verify: cannot write `{}`: {error}", path.display());
     }
+    Ok((if json { report.to_json() } else { report.to_string() }, report.exit))
+}
+
+impl Means {
+    fn options(self, keys: Epochs) -> anyhow::Result<Options> {
+        Ok(Options {
+            policy: self.policy.as_deref().map(|path| policy(path, &keys)).transpose()?,
+            keys,
+            since: self.since.iter().map(|path| Ok((name(path), file(path)?))).collect::<anyhow::Result<_>>()?,
+            tree_only: false,
+            pinned: self.identities.as_deref().map(thumbprints).transpose()?,
+            require: self.require,
+            partial: self.partial,
+        })
+    }
+}
+
+/// The report: the page or its JSON, written where it was asked for.
+fn report(args: ReportArgs, err: &mut dyn Write) -> anyhow::Result<(String, u8)> {
+    let options = args.means.options(keys(&args.common)?)?;
+    let (mut report, review) = make::review(&export(&args.evidence)?, &options, args.stories, progress(err));
+    if let Some(path) = &args.check {
+        let found = match export::read(path, PAGE_BYTES_MAX) {
+            Fetched::Bytes(bytes) => bytes,
+            Fetched::Missing => bail!("there is no file `{}`", path.display()),
+            Fetched::Failed(why) => bail!("cannot read `{}`: {why}", path.display()),
+        };
+        make::compare(&name(path), &found, &mut report, &review);
+        return Ok((report.to_string(), report.exit));
+    }
+    let text = match args.common.json {
+        true => serde_json::to_string_pretty(&review)? + "\n",
+        false => page::render(&review),
+    };
+    let Some(path) = args.output else { return Ok((text, report.exit)) };
+    std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok((report.to_string(), report.exit))
+}
+
+/// One story in plain words.
+fn explained(args: ExplainArgs, err: &mut dyn Write) -> anyhow::Result<(String, u8)> {
+    let options = args.means.options(keys(&args.common)?)?;
+    let export = export(&args.evidence)?;
+    let trace = match args.what {
+        Wanted::Trace(trace) => trace,
+        Wanted::Entry(index) => explain::trace_of(&export, &options.keys, index).map_err(anyhow::Error::msg)?,
+    };
+    let mut listener = Listener::new(trace);
+    let ledger = log::check(&export, &options, &mut listener, progress(err));
+    let explained = listener.finish(trace, ledger);
+    if explained.lines.is_empty() {
+        bail!("there is no trace {trace} in this evidence");
+    }
+    let text = match args.common.json {
+        true => serde_json::to_string_pretty(&explained)? + "\n",
+        false => explained.to_string(),
+    };
+    Ok((text, explained.ledger.exit))
 }
 
 /// The log's keys: one, or those of a file with the sizes that each signs.
@@ -252,10 +387,11 @@ fn text(path: &Path) -> anyhow::Result<String> {
 
 /// The export at a path.
 fn export(path: &Path) -> anyhow::Result<Export> {
-    if !path.is_dir() {
-        bail!("`{}` is not a folder", path.display());
+    if path.is_dir() {
+        return Ok(Export::new(path));
     }
-    Ok(Export::new(path))
+    let archive = Archive::open(path).map_err(|why| anyhow!("`{}` is not evidence: {why}", path.display()))?;
+    Ok(Export::of(archive))
 }
 
 fn name(path: &Path) -> String {

@@ -91,6 +91,10 @@ pub struct Contents {
     pub payloads: Vec<Hash>,
     /// Partial tiles and bundles of earlier sizes: the path of the partial one, and of its fuller self.
     pub earlier: Vec<(String, String)>,
+    /// The indices of single entries, ascending: the evidence is a part of a ledger.
+    pub entries: Vec<u64>,
+    /// Whether there are bundles of entries.
+    pub bundles: bool,
     /// Files that have no place in an export.
     pub unexpected: Vec<String>,
     /// Folders that could not be listed, and why.
@@ -126,6 +130,12 @@ impl Export {
             Listed::Other(path) => contents.unexpected.push(path),
             Listed::Unlisted(folder, why) => contents.unlisted.push((folder, why)),
         });
+        contents.entries.sort_unstable();
+        if contents.bundles {
+            // Evidence is whole or a part: single entries beside bundles vouch for nothing.
+            let single = std::mem::take(&mut contents.entries);
+            contents.unexpected.extend(single.into_iter().map(|index| format!("entry/{index}")));
+        }
         contents.checkpoints.sort_unstable();
         contents.unexpected.sort_unstable();
         contents.earlier.sort_unstable();
@@ -190,6 +200,13 @@ impl Contents {
             }
             return;
         }
+        if let Some(number) = path.strip_prefix("entry/") {
+            match number.parse::<u64>() {
+                Ok(index) if index.to_string() == number && index < size.get() => self.entries.push(index),
+                _ => self.unexpected.push(path),
+            }
+            return;
+        }
         if let Some(commitment) = path.strip_prefix("payload/") {
             match Hash::from_hex(commitment) {
                 Ok(hash) => self.payloads.push(hash),
@@ -207,6 +224,7 @@ impl Contents {
             let width = tile.id.width(size);
             full(tile.width, width, TilePath { width, ..tile }.to_string())
         } else if let Ok(bundle) = path.parse::<BundlePath>() {
+            self.bundles = true;
             let width = bundle_width(bundle.index, size);
             full(bundle.width, width, BundlePath { width, ..bundle }.to_string())
         } else {
@@ -258,6 +276,9 @@ mod tests {
         check("tile/1/001.p/1", "unexpected");
         check("tile/entries/002.p/1", "unexpected");
         check("checkpoints/17", "checkpoint");
+        check("entry/299", "needed");
+        check("entry/300", "unexpected");
+        check("entry/017", "unexpected");
         check("checkpoints/017", "unexpected");
         check("checkpoints/x", "unexpected");
         check(&format!("payload/{}", "0a".repeat(32)), "payload");

@@ -68,6 +68,25 @@ macro_rules! codes {
                 match self { $(Self::$variant => Verdict::$verdict,)+ }
             }
 
+            /// Whether it may come of entries that are not in a part of a ledger.
+            pub const fn may_be_left_out(self) -> bool {
+                matches!(
+                    self,
+                    Self::ChainStep
+                        | Self::AdminSigner
+                        | Self::AdminQuorum
+                        | Self::IdentityUnknown
+                        | Self::PolicyNotInForce
+                        | Self::CatalogNotInForce
+                        | Self::ConnectionUnknown
+                        | Self::ApprovalGroup
+                        | Self::ApprovalNotWaiting
+                        | Self::ApprovalRevoker
+                        | Self::ApprovalUnknown
+                        | Self::ApprovalMissing
+                )
+            }
+
             /// What to conclude.
             pub const fn conclude(self) -> &'static str {
                 match self { $(Self::$variant => $conclude,)+ }
@@ -91,6 +110,7 @@ codes! {
     TileAltered = "tile-altered", Broken, "the entries lead to the signed root and this tile does not: the tile was changed, the entries stand";
     BundleMalformed = "bundle-malformed", Broken, "this bundle does not hold the entries that its place asks for: it was cut, padded or altered";
     MissingFile = "missing-file", NotProvable, "the export lacks a file that the checkpoint covers: get it and check again";
+    PartialEvidence = "partial-evidence", NotProvable, "this is a part of a ledger: what is here stands in it, and nothing shows what was left out, be it a revocation or a later step; --partial says that you know";
     UnexpectedFile = "unexpected-file", NotProvable, "this is no part of the evidence and nothing vouches for it: remove it, or ask where it comes from";
     Unreadable = "unreadable", Unreadable, "this could not be read, so nothing can be said about it";
     // One entry.
@@ -155,6 +175,8 @@ codes! {
     Growth = "growth", Broken, "the newer tree does not begin with the entries of the older one, or the proof is not one: history was rewritten, or what was given is damaged";
     ForkForm = "fork-form", Broken, "this is not a fork proof in the documented form";
     ForkProof = "fork-proof", Broken, "these two checkpoints are not shown to contradict each other: nothing is proven against the log";
+    // Reports.
+    PageDiffers = "page-differs", Broken, "the page is not what this evidence gives: it was altered, or made from other evidence, with other options or by another version";
     GrowthUnproven = "growth-unproven", NotProvable, "give the export's folder or a proof";
 }
 

@@ -13,16 +13,21 @@
 //! | [`fork`] | two checkpoints that cannot both be true, shown to anybody |
 //! | [`observe`] | what a walk tells whoever listens to it |
 //! | [`finding`], [`report`] | what is wrong, and how it is told |
+//! | [`explain`] | one story in plain words |
+//! | [`export`], [`archive`] | where the files are: a folder, or one file |
 
+pub mod archive;
 pub mod bundle;
 pub mod change;
 pub mod cli;
 pub mod closed;
+pub mod explain;
 pub mod export;
 pub mod finding;
 pub mod fork;
 pub mod log;
 pub mod observe;
+mod partial;
 pub mod payload;
 pub mod registry;
 pub mod report;

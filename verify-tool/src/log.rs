@@ -7,6 +7,7 @@ use crate::export::{BUNDLE_BYTES_MAX, Contents, Export, Fetched, NOTE_BYTES_MAX}
 use crate::finding::{Code, Finding, Findings, Place};
 use crate::fork;
 use crate::observe::Observer;
+use crate::partial;
 use crate::payload::Payloads;
 use crate::report::{ClaimFacts, Cosigned, LogFacts, Report, StoryFacts, WitnessFacts};
 use crate::story::{Claim, Judge, Terms};
@@ -34,13 +35,23 @@ pub struct Options {
     pub pinned: Option<BTreeSet<String>>,
     /// Claims that must be proven.
     pub require: Vec<Claim>,
+    /// A part of a ledger will do.
+    pub partial: bool,
 }
 
 impl Options {
     /// The log of that key, with nothing more given.
     pub fn new(key: VerifierKey) -> Self {
         let keys = Epochs::single(key);
-        Self { keys, policy: None, since: Vec::new(), tree_only: false, pinned: None, require: Vec::new() }
+        Self {
+            keys,
+            policy: None,
+            since: Vec::new(),
+            tree_only: false,
+            pinned: None,
+            require: Vec::new(),
+            partial: false,
+        }
     }
 }
 
@@ -60,12 +71,18 @@ pub fn check(
     let witnesses = options.policy.as_ref().and_then(|policy| witnesses(policy, &head, &mut findings));
     let contents = export.contents(size);
     strangers(&contents, options.tree_only, &mut findings);
+    if !contents.entries.is_empty() {
+        let head = head.checkpoint();
+        let report = partial::check(export, options, head, &contents, findings, observer, &mut progress);
+        return Report { log: report.log.map(|log| LogFacts { witnesses, ..log }), ..report };
+    }
     let Waymarks { since, published, together } = waymarks(options, &contents, size, &mut findings);
     let judge = (!options.tree_only).then(|| {
         let terms = Terms {
             origin: head.checkpoint().origin.clone(),
             key: current(&options.keys),
             pinned: options.pinned.clone(),
+            part: false,
         };
         Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
@@ -110,6 +127,7 @@ pub fn check(
         origin: head.checkpoint().origin.clone(),
         key: current(&options.keys),
         size: size.get(),
+        part: None,
         root,
         anchored,
         published,
@@ -179,7 +197,8 @@ pub fn signed_by(keys: &Epochs) -> String {
     format!("a checkpoint of `{}` signed by {}", keys.origin(), list.join(", then by "))
 }
 
-fn current(keys: &Epochs) -> String {
+/// The key that signs now, as text.
+pub(crate) fn current(keys: &Epochs) -> String {
     keys.current().map(VerifierKey::to_string).unwrap_or_default()
 }
 
@@ -458,7 +477,7 @@ fn expected_prefix<'a>(path: &str, whole: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// What had to be proven and is not.
-fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
+pub(crate) fn required(require: &[Claim], claims: &crate::story::Claims, findings: &mut Findings) {
     for claim in require {
         let count = claims.of(*claim);
         if count.attested > 0 {

@@ -5,7 +5,7 @@
 
 use crate::export::{Export, Fetched, PAYLOAD_BYTES_MAX};
 use crate::finding::{Code, Finding, Findings, Place};
-use countersign_ledger::evidence::{Class, Commitment, Step};
+use countersign_ledger::evidence::{Class, Commitment};
 use countersign_ledger::tlog::Hash;
 use std::collections::HashMap;
 
@@ -104,79 +104,4 @@ fn parse(bytes: &[u8]) -> Option<(Class, Hash, &[u8])> {
     let class = Class::from_name(std::str::from_utf8(lines.next()?).ok()?)?;
     let salt = Hash::from_hex(std::str::from_utf8(lines.next()?).ok()?).ok()?;
     Some((class, salt, lines.next()?))
-}
-
-/// Everything that a step commits to, with the class of each.
-pub fn commitments(step: &Step) -> Vec<(Class, Commitment)> {
-    let mut all = Vec::new();
-    let signed = match step {
-        Step::IdentityRegistered(s) => {
-            all.extend([(Class::Identity, s.possession), (Class::Identity, s.record)]);
-            s.signed.as_ref()
-        }
-        Step::IdentityRevoked(s) => Some(&s.signed),
-        Step::GroupsChanged(s) => Some(&s.signed),
-        Step::PolicyChanged(s) => {
-            all.push((Class::Config, s.document));
-            Some(&s.signed)
-        }
-        Step::CatalogChanged(s) => {
-            all.push((Class::Config, s.document));
-            Some(&s.signed)
-        }
-        Step::ConnectionChanged(s) => {
-            all.push((Class::Config, s.document));
-            Some(&s.signed)
-        }
-        Step::RequestRejected(s) => {
-            all.push((Class::Rejected, s.record));
-            None
-        }
-        Step::RequestReceived(s) => {
-            all.push((Class::Request, s.request));
-            None
-        }
-        Step::PolicyDecided(s) => {
-            all.push((Class::Query, s.document));
-            None
-        }
-        Step::ApprovalGranted(s) => {
-            all.extend([(Class::Approval, s.reason), (Class::Approval, s.token)]);
-            None
-        }
-        Step::ApprovalDenied(s) => {
-            all.extend([(Class::Approval, s.reason), (Class::Approval, s.token)]);
-            None
-        }
-        Step::ApprovalRevoked(s) => {
-            all.push((Class::Approval, s.token));
-            None
-        }
-        Step::SourceQueried(s) => {
-            all.push((Class::Query, s.statement));
-            None
-        }
-        Step::DeliveryIntended(s) => {
-            all.extend([(Class::Chunk, s.chunk), (Class::Delivery, s.destination)]);
-            None
-        }
-        Step::RequestFailed(s) => {
-            all.extend(s.detail.map(|detail| (Class::Detail, detail)));
-            None
-        }
-        Step::LogCreated(_)
-        | Step::IdentityVerified(_)
-        | Step::RequestDenied(_)
-        | Step::ApprovalRequested(_)
-        | Step::ApprovalUsed(_)
-        | Step::ChunkMasked(_)
-        | Step::DeliveryCommitted(_)
-        | Step::DeliveryAborted(_)
-        | Step::RequestCompleted(_) => None,
-    };
-    if let Some(signed) = signed {
-        all.push((Class::Admin, signed.change));
-        all.extend(signed.by.iter().map(|by| (Class::Admin, by.signature)));
-    }
-    all
 }

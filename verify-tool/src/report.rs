@@ -1,6 +1,14 @@
 //! The report on a whole ledger, for people and, under `--json`, for programs. The schema is `countersign-verify/1`: members
 //! may be added, none is renamed or removed.
 
+mod chart;
+pub mod criteria;
+pub mod html;
+pub mod make;
+pub mod page;
+pub mod review;
+pub mod sample;
+
 use crate::finding::{Finding, Findings, Verdict};
 use crate::story::{Claim, Claims, Count, Outcomes};
 use crate::time::utc;
@@ -56,6 +64,9 @@ pub struct LogFacts {
     pub key: String,
     /// How many entries it has.
     pub size: u64,
+    /// How many of them this evidence holds, where it is a part of the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<u64>,
     /// The signed root, in hex.
     pub root: Hash,
     /// Whether the entries that were read are those under the signed root; without it nothing they say is proven.
@@ -203,7 +214,10 @@ impl fmt::Display for Report {
 impl Report {
     fn log_lines(&self, f: &mut fmt::Formatter<'_>, log: &LogFacts) -> fmt::Result {
         writeln!(f, "  log         {}", log.origin)?;
-        writeln!(f, "  size        {}", log.size)?;
+        match log.part {
+            Some(part) => writeln!(f, "  size        {}, of which {part} are here", log.size)?,
+            None => writeln!(f, "  size        {}", log.size)?,
+        }
         writeln!(f, "  root        {} ({})", log.root.to_base64(), log.root)?;
         writeln!(f, "  checkpoint  signed by {}", log.key)?;
         writeln!(f, "  extends     {} published checkpoints, {} given with --since", log.published, log.since)?;

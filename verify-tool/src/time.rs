@@ -21,3 +21,25 @@ pub fn utc(micros: u64) -> String {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
 }
+
+/// `2025-11-23T21:00:00Z` of seconds of Unix time.
+///
+/// ```
+/// assert_eq!(countersign_verify::time::seconds(1_763_931_600), "2025-11-23T21:00:00Z");
+/// ```
+pub fn seconds(seconds: u64) -> String {
+    let text = utc(seconds.saturating_mul(1_000_000));
+    text.split_once('.').map_or(text.clone(), |(text, _)| format!("{text}Z"))
+}
+
+/// `2025-11-23 21:00` of microseconds: for tables, where seconds say too much.
+///
+/// ```
+/// assert_eq!(countersign_verify::time::minute(1_763_931_600_000_001), "2025-11-23 21:00");
+/// ```
+pub fn minute(micros: u64) -> String {
+    let text = utc(micros);
+    let date = text.split_once('T').map_or("", |(date, _)| date);
+    let time = text.split_once('T').and_then(|(_, time)| time.get(..5)).unwrap_or_default();
+    format!("{date} {time}")
+}

@@ -1,6 +1,7 @@
 //! How an entry refers to data that must not stand in it: by `SHA-256(tag ‖ salt ‖ bytes)`. The salt makes a guess at the
 //! bytes impossible to confirm, and destroying salt and bytes leaves nothing but a number.
 
+use super::step::Step;
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -100,5 +101,83 @@ impl Commitment {
 impl fmt::Display for Commitment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl Step {
+    /// Everything that a step commits to, with the class of each.
+    pub fn commitments(&self) -> Vec<(Class, Commitment)> {
+        let mut all = Vec::new();
+        let signed = match self {
+            Step::IdentityRegistered(s) => {
+                all.extend([(Class::Identity, s.possession), (Class::Identity, s.record)]);
+                s.signed.as_ref()
+            }
+            Step::IdentityRevoked(s) => Some(&s.signed),
+            Step::GroupsChanged(s) => Some(&s.signed),
+            Step::PolicyChanged(s) => {
+                all.push((Class::Config, s.document));
+                Some(&s.signed)
+            }
+            Step::CatalogChanged(s) => {
+                all.push((Class::Config, s.document));
+                Some(&s.signed)
+            }
+            Step::ConnectionChanged(s) => {
+                all.push((Class::Config, s.document));
+                Some(&s.signed)
+            }
+            Step::RequestRejected(s) => {
+                all.push((Class::Rejected, s.record));
+                None
+            }
+            Step::RequestReceived(s) => {
+                all.push((Class::Request, s.request));
+                None
+            }
+            Step::PolicyDecided(s) => {
+                all.push((Class::Query, s.document));
+                None
+            }
+            Step::ApprovalGranted(s) => {
+                all.extend([(Class::Approval, s.reason), (Class::Approval, s.token)]);
+                None
+            }
+            Step::ApprovalDenied(s) => {
+                all.extend([(Class::Approval, s.reason), (Class::Approval, s.token)]);
+                None
+            }
+            Step::ApprovalRevoked(s) => {
+                all.push((Class::Approval, s.token));
+                None
+            }
+            Step::SourceQueried(s) => {
+                all.push((Class::Query, s.statement));
+                None
+            }
+            Step::DeliveryIntended(s) => {
+                all.extend([(Class::Chunk, s.chunk), (Class::Delivery, s.destination)]);
+                None
+            }
+            Step::RequestFailed(s) => {
+                all.extend(s.detail.map(|detail| (Class::Detail, detail)));
+                None
+            }
+            Step::LogCreated(_)
+            | Step::LedgerExported(_)
+            | Step::IdentityVerified(_)
+            | Step::RequestDenied(_)
+            | Step::ApprovalRequested(_)
+            | Step::ApprovalUsed(_)
+            | Step::ChunkMasked(_)
+            | Step::DeliveryCommitted(_)
+            | Step::DeliveryAborted(_)
+            | Step::RequestCompleted(_) => None,
+        };
+        if let Some(signed) = signed {
+            all.push((Class::Admin, signed.change));
+            all.extend(signed.by.iter().map(|by| (Class::Admin, by.signature)));
+        }
+        all
     }
 }

@@ -47,6 +47,11 @@ impl TraceId {
         Self(tagged("trace/catalog", &[]))
     }
 
+    /// The trace of all exports.
+    pub fn exports() -> Self {
+        Self(tagged("trace/exports", &[]))
+    }
+
     /// The trace of the log itself: its creation, later its key rotations.
     pub fn log() -> Self {
         Self(tagged("trace/log", &[]))

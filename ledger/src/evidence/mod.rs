@@ -3,8 +3,10 @@
 //!
 //! Reading order: [`entry`] (the line that is hashed), [`step`] (what can happen), [`rules`] (in which order), [`commitment`]
 //! (how a line refers to what it must not contain), [`jws`] (what callers, approvers and admins sign), [`digest`] (names
-//! derived by hashing), [`fork`] (how two checkpoints that cannot both be true are shown to anybody).
+//! derived by hashing), [`fork`] (how two checkpoints that cannot both be true are shown to anybody), [`archive`] (evidence
+//! as one file).
 
+pub mod archive;
 pub mod commitment;
 pub mod digest;
 pub mod entry;

@@ -209,6 +209,7 @@ impl TraceState {
             (P::Empty | P::Standing, Step::ConnectionChanged(s)) => {
                 named(found, trace, TraceId::connection(&s.connection), P::Standing)?
             }
+            (P::Empty | P::Standing, Step::LedgerExported(_)) => named(found, trace, TraceId::exports(), P::Standing)?,
             (P::Empty, Step::RequestRejected(s)) => {
                 let name = TraceId::rejected(&s.topic, s.partition.get(), s.offset.get());
                 named(found, trace, name, P::Closed)?

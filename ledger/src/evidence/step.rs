@@ -451,6 +451,30 @@ steps! {
         signed: Signed,
     }
 
+    /// Evidence was packed into one file, to be given to somebody.
+    LedgerExported = "ledger.exported" {
+        /// The pseudonym of the one who asked for it; absent where it was made on the service's own machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Requests received from this time on, in seconds of Unix time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Int>,
+        /// Requests received before this time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Int>,
+        /// Requests of this pseudonym.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<String>,
+        /// Requests for this data set, `connection.table`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dataset: Option<String>,
+        /// This request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<TraceId>,
+        /// The classes of payloads that were packed with it, in the clear, sorted.
+        payloads: Vec<String>,
+    }
+
     /// Records that nobody could be held to.
     RequestRejected = "request.rejected" {
         /// Why.

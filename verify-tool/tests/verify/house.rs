@@ -30,11 +30,11 @@ fn words_and_exit_codes() {
     put(&vkey, format!("{}\n", World::key()).as_bytes());
     let vkey = vkey.to_str().unwrap();
     let proven = [
-        "PROVEN: the 290 entries of ledger.example/test",
-        "size        290",
-        "2025-11-23T21:00:01.000000Z to 2025-11-23T21:04:50.000289Z",
+        "PROVEN: the 291 entries of ledger.example/test",
+        "size        291",
+        "2025-11-23T21:00:01.000000Z to 2025-11-23T21:04:51.000290Z",
         "4 delivered, 52 denied, 1 rejected, 2 failed, 1 waiting, 1 open; 1 attempts aborted",
-        "437 proven, 134 attested (the service's word), 0 broken",
+        "438 proven, 135 attested (the service's word), 0 broken",
     ];
     check(&["log", export, "--key", vkey], 0, &proven, &[]);
     check(&["log", export, "--key", vkey, "--tree-only"], 0, &["PROVEN", "not looked into"], &[]);
@@ -51,7 +51,7 @@ fn words_and_exit_codes() {
         "conclude: the tiles lead to the signed root and this entry does not".to_owned(),
     ];
     check(&["log", export, "--key", vkey], 1, &told.each_ref().map(String::as_str), &[]);
-    check(&["log", vkey, "--key", vkey], 2, &[], &["is not a folder"]);
+    check(&["log", vkey, "--key", vkey], 2, &[], &["is not evidence: byte 0"]);
     check(&["log", export, "--key", "none"], 2, &[], &["`none` is no file"]);
     check(&["log", export], 2, &[], &["--key"]);
     check(

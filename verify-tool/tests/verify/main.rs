@@ -8,13 +8,18 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod browser;
 mod bytes;
+mod explain;
+mod fair;
 mod files;
 mod forks;
 mod golden;
 mod house;
 mod observing;
+mod parts;
 mod proofs;
+mod report;
 mod single;
 mod stories;
 mod tessera;

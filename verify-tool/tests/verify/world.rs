@@ -276,6 +276,13 @@ impl World {
         for name in FILLERS {
             world.denied(plain(name));
         }
+        world.add("export", TraceId::exports(), |_| {
+            let payloads = vec!["identity".to_owned(), "request".to_owned()];
+            let (by, from, to) = (Some(id("root")), Some(int(START)), Some(int(END)));
+            let (identity, dataset) = (Some(id("reports")), Some("shop.customers".to_owned()));
+            let request = Some(Ask { name: "plain", caller: "reports", groups: &[] }.trace());
+            LedgerExported { by, from, to, identity, dataset, request, payloads }.into()
+        });
         world.asked(asks("waiting", "reports"));
         world.permitted(plain("open"));
         world.query(plain("open"), 1);
