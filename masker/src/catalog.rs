@@ -9,6 +9,10 @@
 //! [classes.public]
 //! mask = "redact"
 //!
+//! [detectors."acme.badge"]                 # a class of the catalog's own, found in text beside the built-in ones
+//! pattern = 'B-\d{6}'                      # or words = ["Blue Heron", "Grey Owl"]
+//! context = ["badge", "entry"]             # optional: one of these must stand near it, or in the column's name
+//!
 //! [tables."shop.customers"]                # connection.table, split at the first dot: "warehouse.public.customers" is the
 //! key = "id"                               # table `public.customers` of the connection `warehouse`
 //! max_rows = 100000                        # limits of one chunk; these are the defaults
@@ -20,11 +24,14 @@
 //! iban = { class = "pii.email", mask = "keep_last(4)" }    # takes the place of the class's mask
 //! ```
 //!
+//! Detectors are read as [`crate::detect`] says; their patterns have no look-around and no back-references.
+//!
 //! Purposes and classes are 1 to 64 of `a-z 0-9 _ . -`, connections 1 to 64 of `A-Z a-z 0-9 _ -`. A class names no rights:
 //! those come from policies. A column of the table that isn't listed has the class [`UNCLASSIFIED`] and is redacted for
 //! everybody. A mask that doesn't fit a column's stated type is an error here; where the type is known only later, `null`
 //! takes its place.
 
+use crate::detect::{Custom, Detectors, Find};
 use crate::load::{LoadError, Source};
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask};
@@ -45,6 +52,7 @@ pub struct Catalog {
     purposes: Vec<String>,
     classes: BTreeMap<String, Mask>,
     tables: BTreeMap<(String, String), Table>,
+    detectors: Vec<Custom>,
     digest: [u8; 32],
 }
 
@@ -110,7 +118,7 @@ impl Catalog {
             source.error(error.span().map_or(0, |span| span.start), error.message().replace('\n', ", "))
         })?;
         let loader = Loader { source };
-        let root = loader.keys(document.get_ref(), "the catalog", &["purposes", "classes", "tables"])?;
+        let root = loader.keys(document.get_ref(), "the catalog", &["purposes", "classes", "detectors", "tables"])?;
 
         let purposes = root.get("purposes").ok_or_else(|| source.error(0, "`purposes` is missing"))?;
         let purposes = loader.purposes(purposes)?;
@@ -120,6 +128,14 @@ impl Catalog {
                 loader.class(name, class, &mut classes)?;
             }
         }
+        let mut detectors = Vec::new();
+        if let Some(table) = root.get("detectors") {
+            for (name, detector) in loader.table(table, "`detectors`")? {
+                detectors.push(loader.detector(name, detector)?);
+            }
+            // Each by itself was accepted, so what is refused here is their number.
+            Detectors::with_custom(detectors.clone()).map_err(|bad| loader.error(table, bad.to_string()))?;
+        }
         let mut tables = BTreeMap::new();
         if let Some(table) = root.get("tables") {
             for (name, table) in loader.table(table, "`tables`")? {
@@ -127,7 +143,7 @@ impl Catalog {
                 tables.insert((connection, name), loader.table_entry(table, &classes)?);
             }
         }
-        Ok(Self { purposes, classes, tables, digest: Sha256::digest(text.as_bytes()).into() })
+        Ok(Self { purposes, classes, tables, detectors, digest: Sha256::digest(text.as_bytes()).into() })
     }
 
     /// SHA-256 of the text.
@@ -154,6 +170,12 @@ impl Catalog {
     /// All tables that can be reached: connection, table, entry.
     pub fn tables(&self) -> impl Iterator<Item = (&str, &str, &Table)> {
         self.tables.iter().map(|((connection, table), entry)| (connection.as_str(), table.as_str(), entry))
+    }
+
+    /// The built-in detectors and the catalog's own.
+    pub fn detectors(&self) -> Detectors {
+        // INVARIANT: `parse` has accepted them, so none is refused.
+        Detectors::with_custom(self.detectors.clone()).unwrap_or_default()
     }
 
     /// The mask of a class.
@@ -235,6 +257,30 @@ impl<'a> Loader<'a> {
         let mask = entries.get("mask").ok_or_else(|| self.error(key, format!("class `{name}` has no `mask`")))?;
         classes.insert(name, self.mask(mask)?);
         Ok(())
+    }
+
+    fn detector(&self, key: &Key<'a>, value: &Entry<'a>) -> Result<Custom, LoadError> {
+        let class = key.get_ref().to_string();
+        if !is_name(&class) {
+            return Err(self.error(key, format!("class `{class}` is not 1 to 64 of a-z, 0-9, `_`, `.` and `-`")));
+        }
+        let what = format!("detector `{class}`");
+        let entries = self.keys(self.table(value, &what)?, &what, &["pattern", "words", "context"])?;
+        let find = match (entries.get("pattern"), entries.get("words")) {
+            (Some(pattern), None) => Find::Pattern(self.string(pattern, "`pattern`")?.to_owned()),
+            (None, Some(words)) => Find::Words(self.strings(words, "`words`")?),
+            _ => return Err(self.error(key, format!("{what} has not exactly one of `pattern` and `words`"))),
+        };
+        let context =
+            entries.get("context").map(|words| self.strings(words, "`context`")).transpose()?.unwrap_or_default();
+        let custom = Custom { class, find, context };
+        Detectors::with_custom(vec![custom.clone()]).map_err(|bad| self.error(key, bad.to_string()))?;
+        Ok(custom)
+    }
+
+    fn strings(&self, value: &Entry<'a>, what: &str) -> Result<Vec<String>, LoadError> {
+        let array = value.get_ref().as_array().ok_or_else(|| self.wrong_kind(value, what, "an array"))?;
+        array.iter().map(|text| self.string(text, &format!("an entry of {what}")).map(str::to_owned)).collect()
     }
 
     fn mask(&self, value: &Entry<'a>) -> Result<Mask, LoadError> {

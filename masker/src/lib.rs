@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod civil;
 pub mod decide;
+pub mod detect;
 pub mod filter;
 pub mod frame;
 pub mod load;
@@ -19,6 +20,7 @@ pub mod transform;
 
 pub use catalog::Catalog;
 pub use decide::{Ask, Decision, DenyReason, KeyRange, Obligations, Verdict, decide, may_read};
+pub use detect::Detectors;
 pub use filter::Predicate;
 pub use frame::{Clear, ColumnAccount, MaskError, Masked, MaskedChunk, mask};
 pub use load::LoadError;

@@ -49,6 +49,37 @@ fn a_catalog_is_read() {
     assert_ne!(catalog.digest(), Catalog::parse("c.toml", &format!("{CATALOG} ")).unwrap().digest());
 }
 
+#[test]
+fn a_catalog_has_detectors_of_its_own() {
+    let detectors = r#"
+[detectors."acme.badge"]
+pattern = 'B-\d{6}'
+[detectors."acme.project"]
+words = ["Blue Heron"]
+context = ["project"]
+"#;
+    let catalog = Catalog::parse("c.toml", &format!("{CATALOG}{detectors}")).unwrap();
+    let detectors = catalog.detectors();
+    let hits =
+        |text| detectors.detect(text, None).iter().map(|hit| (hit.class.to_owned(), hit.start)).collect::<Vec<_>>();
+    assert_eq!(hits("B-123456 of ada@example.org"), [("acme.badge".into(), 0), ("pii.email".into(), 12)]);
+    assert_eq!(hits("project blue heron"), [("acme.project".into(), 8)]);
+    assert_eq!(hits("a blue heron"), []);
+    let broken = |text: &str, expect: &str| {
+        let error = Catalog::parse("c.toml", &format!("purposes = []\n{text}")).unwrap_err();
+        assert_eq!(error.to_string(), format!("c.toml:{expect}"), "{text}");
+    };
+    broken("[detectors.x]\n", "2: detector `x` has not exactly one of `pattern` and `words`");
+    broken("[detectors.x]\npattern = 'a'\nwords = []", "2: detector `x` has not exactly one of `pattern` and `words`");
+    broken("[detectors.x]\npattern = 'a*'", "2: pattern of `x` matches empty text");
+    broken("[detectors.X]\npattern = 'a'", "2: class `X` is not 1 to 64 of a-z, 0-9, `_`, `.` and `-`");
+    broken(
+        "[detectors.x]\nwords = ['a', 7]",
+        "3: an entry of `words` has a wrong kind, found integer, required a string",
+    );
+    broken("[detectors.x]\nregex = 'a'", "3: unknown key `regex` in detector `x`, known are pattern, words, context");
+}
+
 /// Replaces `old` in the catalog above by `new` and expects `line: reason`.
 fn broken(old: &str, new: &str, expect: &str) {
     assert!(CATALOG.contains(old), "{old}");
@@ -59,7 +90,11 @@ fn broken(old: &str, new: &str, expect: &str) {
 #[test]
 fn a_broken_catalog_names_line_and_reason() {
     broken("max_rows = 10", "max_rows 10", "8: key with no value, expected `=`");
-    broken("purposes", "purpose", "1: unknown key `purpose` in the catalog, known are purposes, classes, tables");
+    broken(
+        "purposes",
+        "purpose",
+        "1: unknown key `purpose` in the catalog, known are purposes, classes, detectors, tables",
+    );
     broken("[\"reporting\", \"support\"]", "5", "1: `purposes` has a wrong kind, found integer, required an array");
     broken("\"support\"", "\n\"Support\"", "2: purpose `Support` is not 1 to 64 of a-z, 0-9, `_`, `.` and `-`");
     broken("\"support\"", "\"reporting\"", "1: purpose `reporting` stands here twice");

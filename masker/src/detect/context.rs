@@ -1,0 +1,276 @@
+//! The words around a candidate. They are looked for only where a candidate needs them, so text without candidates costs
+//! nothing here; what was looked through once is remembered, so no part of a text is looked through twice.
+//!
+//! A word counts if it stands on its own, at most [`BEFORE`] code points before the candidate and after no word for another
+//! kind of number, or at most [`AFTER`] behind it in the same clause.
+
+use super::fold::{fold, is_word};
+use super::identifiers::RULES;
+use super::kinds::{KINDS, OTHER_NUMBERS};
+use super::rules::Mixed;
+use std::collections::HashMap;
+
+/// How far before a candidate a word may stand, in code points: a short sentence.
+pub(super) const BEFORE: usize = 72;
+/// How far behind it.
+pub(super) const AFTER: usize = 32;
+/// The longest word that is looked for, in code points.
+const LONGEST: usize = 48;
+/// How much more than needed is looked through at a time.
+const STEP: usize = 256;
+
+/// A set of classes, by their place among all.
+pub(super) type Classes = u128;
+
+/// The class at this place.
+pub(super) fn one(class: usize) -> Classes {
+    1 << class
+}
+
+/// The mark of [`OTHER_NUMBERS`].
+const OTHER: Classes = 1 << 127;
+
+/// All context words of the built-in classes, by the start of their first word.
+pub(super) struct Words {
+    by_start: HashMap<u64, Vec<Phrase>, Mixed>,
+    /// Whether some word has a start of this hash: most words of a text are told apart by that alone.
+    likely: Vec<bool>,
+    names: Vec<(Vec<u8>, usize)>,
+}
+
+/// A word or phrase, folded and in lower case.
+struct Phrase {
+    text: Vec<u8>,
+    classes: Classes,
+}
+
+impl Words {
+    pub(super) fn new() -> Self {
+        let of_rules = RULES.iter().map(|rule| (rule.class, rule.aka, rule.words));
+        let of_kinds = KINDS.iter().map(|kind| (kind.class, kind.aka, kind.words));
+        let mut by_start: HashMap<u64, Vec<Phrase>, Mixed> = HashMap::default();
+        let mut names = Vec::new();
+        let mut add = |word: &str, classes: Classes| {
+            let text = fold(word).to_ascii_lowercase();
+            let same = by_start.entry(start_of(&text).0).or_default();
+            match same.iter_mut().find(|phrase| phrase.text == text) {
+                Some(phrase) => phrase.classes |= classes,
+                None => same.push(Phrase { text, classes }),
+            }
+        };
+        for (place, (class, aka, its_words)) in of_rules.chain(of_kinds).enumerate() {
+            names.extend(aka.iter().copied().chain([class]).map(|name| (plain_name(name), place)));
+            its_words.iter().for_each(|word| add(word, one(place)));
+        }
+        OTHER_NUMBERS.iter().for_each(|word| add(word, OTHER));
+        let mut likely = vec![false; 1 << LIKELY_BITS];
+        for start in by_start.keys() {
+            if let Some(place) = likely.get_mut(likely_place(*start)) {
+                *place = true;
+            }
+        }
+        Self { by_start, likely, names }
+    }
+
+    /// What a column's name says: the classes whose words or names are in it, and the one whose name it is.
+    pub(super) fn of_column(&self, name: &str) -> (Classes, Option<usize>) {
+        let name = plain_name(name);
+        let exact = self.names.iter().find(|(other, _)| *other == name).map(|(_, place)| *place);
+        let mut marks = Vec::new();
+        self.find(&name, 0, &mut marks);
+        let words = marks.iter().fold(0, |set, mark| set | mark.classes);
+        ((words | exact.map_or(0, one)) & !OTHER, exact)
+    }
+
+    /// The words of `text` that begin at `from` or behind it.
+    fn find(&self, text: &[u8], from: usize, marks: &mut Vec<Mark>) {
+        let byte = |place: usize| text.get(place).copied().unwrap_or(0);
+        let mut place = from;
+        // A word that began before `from` isn't read from its middle.
+        if from.checked_sub(1).is_some_and(|before| in_word(byte(before))) {
+            place += length_while(text, from, in_word);
+        }
+        while place < text.len() {
+            let rest = text.get(place..).unwrap_or_default();
+            let (start, length) = start_of(rest);
+            if length == 0 {
+                place += 1;
+                continue;
+            }
+            if self.likely.get(likely_place(start)) != Some(&true) {
+                place += length;
+                continue;
+            }
+            for phrase in self.by_start.get(&start).map(Vec::as_slice).unwrap_or_default() {
+                let end = place + phrase.text.len();
+                let whole = rest.get(..phrase.text.len()).is_some_and(|here| here.eq_ignore_ascii_case(&phrase.text));
+                if whole && !(in_word(byte(end - 1)) && in_word(byte(end))) {
+                    marks.push(Mark { start: place, end, classes: phrase.classes });
+                }
+            }
+            place += length;
+        }
+    }
+}
+
+const LIKELY_BITS: u32 = 13;
+
+fn likely_place(start: u64) -> usize {
+    (start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - LIKELY_BITS)) as usize
+}
+
+/// Whether a byte belongs to a word here: not the underscore, since `customer_ssn` speaks of an SSN.
+fn in_word(byte: u8) -> bool {
+    byte != b'_' && is_word(byte)
+}
+
+fn length_while(text: &[u8], from: usize, holds: fn(u8) -> bool) -> usize {
+    text.iter().skip(from).take_while(|byte| holds(**byte)).count()
+}
+
+/// The first eight bytes of the word at the start of a text, in lower case, and the word's length. In scripts without spaces
+/// a word may begin with each letter, so two letters count there.
+fn start_of(text: &[u8]) -> (u64, usize) {
+    let (mut start, mut length) = (0u64, 0);
+    for byte in text {
+        let lower = LOWER.get(usize::from(*byte)).copied().unwrap_or(0);
+        if lower == 0 {
+            break;
+        }
+        if length < 8 {
+            start = start << 8 | u64::from(lower);
+        }
+        length += 1;
+    }
+    match text {
+        [first, second, ..] if *first >= 0xC0 && *second >= 0xC0 => (u64::from(*first) << 8 | u64::from(*second), 1),
+        [first, ..] if *first >= 0xC0 => (0, 1),
+        _ => (start, length),
+    }
+}
+
+/// The lower case of what belongs to a word with spaces around, 0 for anything else.
+const LOWER: [u8; 256] = {
+    let mut table = [0u8; 256];
+    let mut byte = 0;
+    while byte < 0xC0 {
+        if (byte as u8).is_ascii_alphanumeric() || byte >= 0x80 {
+            #[expect(clippy::indexing_slicing, reason = "computed when compiled")]
+            {
+                table[byte] = (byte as u8).to_ascii_lowercase();
+            }
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// `customerTaxID`, `customer_tax-id` → `customer tax id`.
+pub(super) fn plain_name(name: &str) -> Vec<u8> {
+    let mut plain: Vec<u8> = Vec::new();
+    let mut lower = false;
+    for byte in fold(name).iter() {
+        if !is_word(*byte) && *byte < 0xC0 || *byte == b'_' {
+            if plain.last().is_some_and(|last| *last != b' ') {
+                plain.push(b' ');
+            }
+            lower = false;
+            continue;
+        }
+        if byte.is_ascii_uppercase() && lower {
+            plain.push(b' ');
+        }
+        lower = byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        plain.push(byte.to_ascii_lowercase());
+    }
+    while plain.last() == Some(&b' ') {
+        plain.pop();
+    }
+    plain
+}
+
+struct Mark {
+    start: usize,
+    end: usize,
+    classes: Classes,
+}
+
+/// The words of one text, found as far as they were asked for.
+pub(super) struct Context<'a> {
+    words: &'a Words,
+    text: &'a [u8],
+    looked: usize,
+    marks: Vec<Mark>,
+    near: usize,
+    /// The last answer, since several rules ask about one place.
+    last: (usize, usize, usize, Classes),
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(words: &'a Words, text: &'a [u8]) -> Self {
+        Self { words, text, looked: 0, marks: Vec::new(), near: 0, last: (0, 0, 0, 0) }
+    }
+
+    /// The classes that the words around `start..end` speak for, of those before it the ones from `floor` on.
+    pub(super) fn around(&mut self, floor: usize, start: usize, end: usize) -> Classes {
+        if (self.last.0, self.last.1, self.last.2) == (floor, start, end) {
+            return self.last.3;
+        }
+        let (first, last) = (start.saturating_sub(BEFORE), (end + AFTER).min(self.text.len()));
+        self.look(first, last);
+        // The first mark that ends behind `start`: candidates come in order, so it is near where it was.
+        let mark = |place: usize| self.marks.get(place);
+        while self.near.checked_sub(1).and_then(mark).is_some_and(|mark| mark.end > start) {
+            self.near -= 1;
+        }
+        while mark(self.near).is_some_and(|mark| mark.end <= start) {
+            self.near += 1;
+        }
+        let mut classes = 0;
+        for mark in self.marks.get(..self.near).unwrap_or_default().iter().rev() {
+            if mark.end <= first.max(floor) || mark.classes & OTHER != 0 {
+                break;
+            }
+            if mark.start >= first.max(floor) {
+                classes |= mark.classes;
+            }
+        }
+        let mut clause = None;
+        for mark in self.marks.get(self.near..).unwrap_or_default().iter().take_while(|mark| mark.start < last) {
+            if mark.start < end || mark.end > last {
+                continue;
+            }
+            let clause = *clause.get_or_insert_with(|| {
+                let rest = self.text.get(end..last).unwrap_or_default();
+                rest.iter()
+                    .position(|byte| matches!(byte, b',' | b';' | b'\n' | b'|' | b'{' | b'}' | b'"' | b'<' | b'>'))
+                    .map_or(last, |length| end + length)
+            });
+            if mark.end <= clause {
+                classes |= mark.classes;
+            }
+        }
+        classes &= !OTHER;
+        self.last = (floor, start, end, classes);
+        classes
+    }
+
+    /// Finds the words that begin between `first` and `last`, and some more, so that the next candidate has less to look for.
+    fn look(&mut self, first: usize, last: usize) {
+        if self.looked < first {
+            self.looked = first;
+            self.marks.clear();
+            self.near = 0;
+        }
+        if last > self.looked {
+            let next = (last + STEP).min(self.text.len());
+            let known = self.marks.len();
+            let visible = self.text.get(..(next + LONGEST).min(self.text.len())).unwrap_or_default();
+            self.words.find(visible, self.looked, &mut self.marks);
+            // Those that begin beyond are found by the next look; they stand at the end.
+            let last = self.marks.iter().rposition(|mark| mark.start < next).map_or(known, |place| place + 1);
+            self.marks.truncate(last.max(known));
+            self.looked = next;
+        }
+    }
+}
