@@ -3,6 +3,7 @@
 
 mod admin;
 pub(crate) mod approvals;
+mod detect;
 pub(crate) mod init;
 mod ledger;
 mod policy;
@@ -54,6 +55,8 @@ enum Command {
     /// Requests that wait for people
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
+    /// Show what the detectors find in texts
+    Detect(detect::Detect),
     /// The evidence
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -134,6 +137,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(args) => args.run().map(done),
         Command::Request(args) => args.run(),
         Command::Approvals(args) => args.run().map(done),
+        Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
     }
 }
