@@ -46,6 +46,7 @@ bench-verify: ## measure how fast a ledger is judged, beside Tessera's fsck; ENT
 .PHONY: fuzz
 fuzz: ## fuzz a format of the ledger's with libFuzzer; TARGET=note SECONDS=60
 	@scripts/fuzz-formats $(or $(TARGET),entry) $(or $(SECONDS),60)
+
 .PHONY: bench-detect
 bench-detect: ## measure the detectors beside a copy of the same text
 	cargo run --locked --release --manifest-path benches/detect/Cargo.toml -- speed

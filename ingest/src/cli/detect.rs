@@ -7,7 +7,7 @@ use countersign_masker::detect::{Detectors, Hint};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The longest line, in bytes.
@@ -54,12 +54,17 @@ impl Detect {
 }
 
 /// Line by line, so that a file of any size needs the memory of one line.
-fn detect(detectors: &Detectors, column: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> anyhow::Result<()> {
+fn detect(
+    detectors: &Detectors,
+    column: &str,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> anyhow::Result<()> {
     let mut hints = HashMap::new();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if input.take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)? == 0 {
+        if input.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)? == 0 {
             break;
         }
         ensure!(line.len() as u64 <= MAX_LINE_BYTES, "line {number} has more than {MAX_LINE_BYTES} bytes");
