@@ -73,29 +73,36 @@ fn everything(world: &World, who: &str) -> Vec<u8> {
     let consumer: BaseConsumer = config.create().unwrap();
     let mut all = Vec::new();
     for topic in [format!("chunk.masked.{who}"), format!("chunk.status.{who}")] {
-        let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).unwrap();
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-        consumer.assign(&assignment).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        let mut done = end == 0;
-        while !done {
-            assert!(Instant::now() < deadline, "`{topic}` was not read to its end");
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    all.extend_from_slice(message.payload().unwrap_or_default());
-                    all.push(0);
-                    for header in message.headers().iter().flat_map(|h| h.iter()) {
-                        all.extend_from_slice(header.value.unwrap_or_default());
-                        all.push(0);
-                    }
-                }
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => done = true,
-                _ => {}
-            }
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            read_partition(&consumer, &topic, partition.id(), &mut all);
         }
     }
     all
+}
+
+fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32, all: &mut Vec<u8>) {
+    let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    consumer.assign(&assignment).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut done = end == 0;
+    while !done {
+        assert!(Instant::now() < deadline, "partition {partition} of `{topic}` was not read to its end");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                all.extend_from_slice(message.payload().unwrap_or_default());
+                all.push(0);
+                for header in message.headers().iter().flat_map(|h| h.iter()) {
+                    all.extend_from_slice(header.value.unwrap_or_default());
+                    all.push(0);
+                }
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => done = true,
+            _ => {}
+        }
+    }
 }
 
 fn scan(haystack: &[u8], canaries: &[Canary], allowed: impl Fn(&Canary) -> bool) {
