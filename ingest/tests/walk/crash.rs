@@ -3,7 +3,7 @@
 
 use crate::support::Process;
 use crate::world::{PATIENCE, World, binary, expect, people, pg_people};
-use countersign::broker::{Reader, Transactor};
+use countersign::broker::{Reader, Transactor, partition_of};
 use countersign::client::Wish;
 use countersign::pipeline::chunk::Permitted;
 use countersign::pipeline::status::Word;
@@ -64,7 +64,8 @@ impl Bench {
             Death::AfterIntent => drop(recorded),
             Death::InTransaction => {
                 drop(recorded);
-                self.leave_open(trace, &topic);
+                let partition = partition_of(&trace.0, transactor.partitions(&topic).unwrap());
+                self.leave_open(trace, &topic, partition);
             }
             _ => {
                 recorded.deliver(&transactor, None).unwrap();
@@ -77,7 +78,7 @@ impl Bench {
 impl Bench {
     /// What a worker leaves that died between its last send and its commit: an open transaction with the status record in it,
     /// which the broker ends only when its time is over.
-    fn leave_open(&self, trace: TraceId, topic: &str) {
+    fn leave_open(&self, trace: TraceId, topic: &str, partition: i32) {
         use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
         let mut config = self.world.kafka.client();
         config.set("transactional.id", format!("dead-{trace}")).set("transaction.timeout.ms", "8000");
@@ -87,7 +88,7 @@ impl Bench {
         let mut status = countersign::pipeline::status::Status::new(Some(trace), Word::Delivered);
         (status.attempt, status.parts) = (Some(1), Some(1));
         let value = serde_json::to_vec(&status).unwrap();
-        let record: FutureRecord<'_, [u8], _> = FutureRecord::to(topic).partition(0).payload(&value);
+        let record: FutureRecord<'_, [u8], _> = FutureRecord::to(topic).partition(partition).payload(&value);
         let sent = producer.send_result(record).unwrap_or_else(|(e, _)| panic!("{e}"));
         producer.flush(PATIENCE).unwrap();
         self.world.runtime.block_on(sent).unwrap().unwrap_or_else(|(e, _)| panic!("{e}"));
