@@ -69,7 +69,7 @@ pub fn supported(review: &Review) -> Vec<Criterion> {
                 format!("Callers' signatures: {}.", claims(Claim::CallerSignatures)),
                 format!("{} records that nobody could be held to were rejected.", requests(Outcome::Rejected)),
             ],
-            leaves_open: "Access that does not go through Countersign: database accounts, backups, consoles. `countersign source reconcile` compares a database's own log.",
+            leaves_open: "Access that does not go through Countersign: database accounts, backups, consoles. A database's own log shows it: each statement of the service names its request's trace.",
         },
         Criterion {
             id: "CC6.2",
