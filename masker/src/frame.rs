@@ -8,6 +8,7 @@
 //! module doesn't know how to do that (dictionaries, fixed-size lists, objects) are refused by name.
 
 use crate::decide::{Obligations, Rule};
+use crate::nested;
 use crate::plan::Plan;
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask, TokenKeys};
@@ -104,6 +105,23 @@ pub struct ColumnAccount {
     pub seen: u64,
     /// Cells replaced: none of a clear column; all cells for masks that hide even nulls, else the cells that weren't null.
     pub changed: u64,
+    /// What happened to what is inside of it, for each path of the obligation.
+    pub paths: Vec<PathAccount>,
+}
+
+/// What happened to what a path addresses in a column of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathAccount {
+    /// The path.
+    pub path: String,
+    /// Its class.
+    pub class: String,
+    /// What the decision asked for: `clear` or a mask. Where several paths address one thing, the most restrictive counts.
+    pub rule: String,
+    /// Cells and values that it addressed; what was taken or replaced as a whole is one.
+    pub seen: u64,
+    /// Those of them that were replaced.
+    pub changed: u64,
 }
 
 /// A chunk after masking, in the order in which its rows leave.
@@ -170,7 +188,23 @@ pub fn mask(
             Some(order) => column.take(order).map_err(internal),
             None => Ok(column.clone()),
         };
+        let paths = obligation.path_masks().collect::<Vec<_>>();
+        let mut counts = Vec::new();
         let (series, output_type, changed) = match &applied {
+            _ if !paths.is_empty() => {
+                let column = in_order()?;
+                let not_rebuilt = |error: Rebuild| error.of(name);
+                let column = if column_type.is_nested() { rebuild(&column).map_err(not_rebuilt)? } else { column };
+                let own = applied.as_ref();
+                let masked = nested::apply(&column, column_type, own, &paths, keys, purpose).map_err(internal)?;
+                counts = masked.2;
+                let changed = match own {
+                    None => 0,
+                    Some(mask) if mask.reads_cells() => rows - column.null_count(),
+                    Some(_) => rows,
+                };
+                (masked.0, masked.1, changed)
+            }
             None => (in_order()?, column_type.clone(), 0),
             Some(mask) => {
                 let (series, changed) = if mask.reads_cells() {
@@ -194,6 +228,18 @@ pub fn mask(
             transform: applied.as_ref().map_or_else(|| "clear".to_owned(), Mask::to_string),
             seen: rows as u64,
             changed: changed as u64,
+            paths: obligation
+                .paths
+                .iter()
+                .zip(counts)
+                .map(|(path, count)| PathAccount {
+                    path: path.path.to_string(),
+                    class: path.class.clone(),
+                    rule: path.rule.to_string(),
+                    seen: count.seen,
+                    changed: count.changed,
+                })
+                .collect(),
         });
     }
     let frame = DataFrame::new(rows, masked).map_err(|_| MaskError::Internal(String::new()))?;
@@ -229,10 +275,7 @@ impl MaskedChunk {
         };
         let columns = self.frame.columns().iter().map(|column| {
             let column = column.as_materialized_series();
-            rebuild(&column.slice(start, len)).map(Series::into_column).map_err(|error| match error {
-                Rebuild::Unsupported(found) => MaskError::Unsupported { column: column.name().to_string(), found },
-                Rebuild::Polars => MaskError::Internal(column.name().to_string()),
-            })
+            rebuild(&column.slice(start, len)).map(Series::into_column).map_err(|error| error.of(column.name()))
         });
         let columns = columns.collect::<Result<_, _>>()?;
         let frame = DataFrame::new(len, columns).map_err(|_| MaskError::Internal(String::new()))?;
@@ -248,6 +291,16 @@ enum Rebuild {
     /// The name of the type that can't be.
     Unsupported(String),
     Polars,
+}
+
+impl Rebuild {
+    /// As an error of the column of that name.
+    fn of(self, column: &str) -> MaskError {
+        match self {
+            Self::Unsupported(found) => MaskError::Unsupported { column: column.to_owned(), found },
+            Self::Polars => MaskError::Internal(column.to_owned()),
+        }
+    }
 }
 
 impl From<PolarsError> for Rebuild {

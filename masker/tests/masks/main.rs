@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod docs;
 mod numbers;
 mod order;
 mod reversible;
@@ -30,7 +31,7 @@ fn masked_with(
     let rows = column.len();
     let rule = Rule::Mask(Mask::parse(rule).unwrap());
     let limit = Limits { rows: 1000, bytes: 1000, seconds: 1 };
-    let columns = vec![ColumnObligation { column: "c".into(), class: "x".into(), rule }];
+    let columns = vec![ColumnObligation { column: "c".into(), class: "x".into(), rule, paths: vec![] }];
     let obligations = Obligations { columns, rows: None, limit };
     let plan = Plan {
         columns: vec![("c".into(), column_type.clone())],
