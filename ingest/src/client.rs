@@ -16,6 +16,7 @@ use countersign_ledger::evidence::{Class, Commitment, TraceId};
 use countersign_ledger::tlog::{Hash, VerifierKey};
 use countersign_masker::KeyRange;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -339,9 +340,7 @@ impl Inbox {
             let found = found.filter(|t| t.error().is_none() && !t.partitions().is_empty());
             let found = found.with_context(|| format!("there is no topic `{topic}`, or it is not for you"))?;
             for partition in found.partitions() {
-                let (_, end) = consumer
-                    .fetch_watermarks(topic, partition.id(), CALL)
-                    .with_context(|| format!("cannot read `{topic}`"))?;
+                let end = end_of(&consumer, topic, partition.id()).with_context(|| format!("cannot read `{topic}`"))?;
                 assignment.add_partition_offset(topic, partition.id(), Offset::Offset(end))?;
             }
         }
@@ -451,4 +450,18 @@ pub fn identity_record(
         destination: None,
         possession: crate::identity::change::prove_possession(origin, name, key, now())?,
     })
+}
+
+/// The end of a partition. One that was just made, or whose broker has just changed, has no leader for a moment.
+fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition};
+    let deadline = Instant::now() + CALL;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, CALL) {
+            Err(KafkaError::MetadataFetch(
+                LeaderNotAvailable | NotLeaderForPartition | UnknownPartition | UnknownTopicOrPartition,
+            )) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            ends => return ends.map(|(_, end)| end),
+        }
+    }
 }
