@@ -158,6 +158,7 @@ fn every_code_has_a_test() {
         include_str!("bytes.rs"),
         include_str!("files.rs"),
         include_str!("forks.rs"),
+        include_str!("parts.rs"),
         include_str!("single.rs"),
         include_str!("stories.rs"),
     ]
