@@ -48,6 +48,7 @@ fn not_found() -> Refusal {
 pub fn routes(core: Core) -> Router {
     Router::new()
         .route("/checkpoint", get(checkpoint))
+        .route("/checkpoints/{size}", get(checkpoint_at))
         .route("/tile/{*path}", get(tile))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -85,6 +86,13 @@ pub fn metrics_routes(core: Core, handle: PrometheusHandle) -> Router {
 async fn checkpoint(State(core): State<Core>) -> Response {
     let note = core.ledger.checkpoint().note().to_vec();
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
+}
+
+/// A checkpoint that was published at that size: all are kept.
+async fn checkpoint_at(State(core): State<Core>, Path(size): Path<u64>) -> Result<Response, Refusal> {
+    let note = core.ledger.checkpoint_at(size).map_err(Fault::from)?.ok_or_else(not_found)?;
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((kind, note).into_response())
 }
 
 async fn tile(State(core): State<Core>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {

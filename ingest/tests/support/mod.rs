@@ -74,7 +74,7 @@ fn output(command: &mut Command) -> Result<String> {
 
 /// A TCP port of 127.0.0.1 that nobody listens on right now. Below the range that the kernel takes ports of outgoing connections
 /// from: there, a client that keeps trying a dead server's port could end up connected to itself and hold the port.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     use std::hash::{BuildHasher, RandomState};
     const FIRST: u64 = 15_000;
     const COUNT: u64 = 17_000;

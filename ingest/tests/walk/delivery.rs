@@ -218,6 +218,12 @@ fn health_and_metrics_answer_and_entries_need_a_right() {
     check("/healthz", 200, "ok");
     check("/readyz", 200, "ready");
     check("/checkpoint", 200, crate::world::ORIGIN);
+    let (_, text) = get(service.http, "/checkpoint");
+    let (_, note) = text.split_once("\r\n\r\n").unwrap();
+    // Kept by its size, for ever.
+    check(&format!("/checkpoints/{}", note.lines().nth(1).unwrap()), 200, note);
+    check("/checkpoints/999999999", 404, "");
+    check("/checkpoints/-1", 400, "");
     check("/tile/entries/000.p/1", 401, "bearer");
     check("/tile/0/x001/000", 404, "");
     check("/tile/0/../../etc/passwd", 400, "");

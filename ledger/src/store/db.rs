@@ -293,6 +293,15 @@ impl Db {
         Batch { db: self, writes: Writes::default() }
     }
 
+    /// The size of each family's tables, in bytes.
+    pub(super) fn table_bytes(&self) -> Read<Vec<(&'static str, u64)>> {
+        let bytes = |family: Family| {
+            let bytes = self.db.property_int_value_cf(self.family(family)?, "rocksdb.live-sst-files-size");
+            Ok((family.name(), bytes.map_err(failed("read the size of the tables"))?.unwrap_or(0)))
+        };
+        Family::ALL.into_iter().map(bytes).collect()
+    }
+
     /// Removes a record.
     #[cfg(test)]
     pub(super) fn remove(&self, family: Family, key: &[u8]) {

@@ -8,7 +8,7 @@
 //! back from a backup, two stores on one `HEAD`), and signing over it could tell two stories under one key.
 
 use super::{
-    db::{Db, FORMAT, Family, Meta},
+    db::{Db, FORMAT, Family, Meta, number},
     error::StoreError,
     head::{Head, HeadFile},
     ledger::Options,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     evidence::{Int, TraceId},
-    tlog::{Checkpoint, EMPTY_ROOT, Frontier, SignedCheckpoint, SignerKey, TreeSize},
+    tlog::{Checkpoint, EMPTY_ROOT, Frontier, SignedCheckpoint, SignerKey, TreeSize, VerifierKey},
 };
 use std::{
     collections::HashMap,
@@ -104,19 +104,19 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
         ));
     }
     let head = HeadFile::open(&options.head, key.name(), key)?;
-    let published = match db.last(Family::Checkpoint)? {
-        Some((_, note)) => Some(SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key))?),
-        None => None,
-    };
+    let published = last_published(&db, key);
     let mut report = OpeningReport { size, ..OpeningReport::default() };
-    let mut best = published.clone();
+    let mut best = published.as_ref().ok().cloned().flatten();
     if let Some((_, head)) = &head {
         report.damaged_slots = head.damaged;
         report.head_size = head.newest.as_ref().map(|n| n.checkpoint().size.get());
         best = best.or_else(|| head.newest.clone());
     }
-    match examine(&db, &options.signer, size, head, published.as_ref(), &mut report) {
-        Ok(ready) => {
+    let examined = published.and_then(|published| {
+        Ok((examine(&db, &options.signer, size, head, published.as_ref(), &mut report)?, published))
+    });
+    match examined {
+        Ok((ready, published)) => {
             report.epoch = db.meta_number(Meta::EPOCH)?.saturating_add(1);
             let mut batch = db.batch();
             batch.put(Family::Meta, Meta::EPOCH, &report.epoch.to_be_bytes())?;
@@ -144,10 +144,18 @@ pub(super) fn open_reading(options: &Options) -> Result<(Db, SignedCheckpoint), 
     let db = Db::open_reading(&options.dir)?;
     require_format(&db)?;
     require_ours(&db, options)?;
-    let (_, note) =
-        db.last(Family::Checkpoint)?.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
-    let published = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key))?;
+    let published = last_published(&db, key)?;
+    let published = published.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
     Ok((db, published))
+}
+
+/// The last published checkpoint.
+fn last_published(db: &Db, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, StoreError> {
+    let Some((of, note)) = db.last(Family::Checkpoint)? else { return Ok(None) };
+    let of = number(&of).map_or_else(|| "unknown".into(), |of| of.to_string());
+    let opened = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key));
+    let not_one = |e| StoreError::Damaged(format!("the last published checkpoint, of size {of}, is not one: {e}"));
+    opened.map(Some).map_err(not_one)
 }
 
 fn require_format(db: &Db) -> Result<(), StoreError> {
@@ -212,7 +220,12 @@ fn examine(
     let (head_size, head_root) = match &head.newest {
         Some(newest) => (newest.checkpoint().size.get(), newest.checkpoint().root),
         None if head.damaged == 0 || (head.damaged == 1 && base == 0) => (0, EMPTY_ROOT),
-        None => return contradiction(format!("`HEAD` holds no checkpoint by the key `{}`", signer.verifier())),
+        None => {
+            let key = signer.verifier();
+            return contradiction(format!(
+                "`HEAD` holds no checkpoint by the key `{key}`, the store holds {size} entries"
+            ));
+        }
     };
     if head_size > size {
         let lost = head_size - size;
@@ -263,12 +276,22 @@ fn examine(
     Ok(Ready { head: file, signed, frontier, at, instance, open, open_list_at })
 }
 
-/// Checks that the traces of the last entries end with them; gives the time of the last entry.
+/// Checks that the traces of the last entries end with them, and that none of these is of an opening that is still to come, whose `seq`
+/// would be counted twice; gives the time of the last entry.
+/// Nor may one of them be of an opening that is still to come: its `seq` would be counted twice.
 fn check_traces(db: &Db, size: u64) -> Result<Int, StoreError> {
     let (mut at, mut seen) = (Int::ZERO, std::collections::HashSet::new());
+    let (instance, epoch) = (db.meta(Meta::INSTANCE)?, db.meta_number(Meta::EPOCH)?);
     for index in (size.saturating_sub(CHECKED)..size).rev() {
         let leaf = stored_leaf(db, index)?;
         at = at.max(leaf.entry.at);
+        if let Some((of, appended)) = leaf.entry.src.split_once('/')
+            && of.as_bytes() == instance
+            && appended.parse().is_ok_and(|appended: u64| appended > epoch)
+        {
+            let why = format!("entry {index} was appended in epoch {appended}, the store's last epoch is {epoch}");
+            return Err(StoreError::Damaged(why));
+        }
         if !seen.insert(leaf.entry.trace) {
             continue;
         }

@@ -377,6 +377,9 @@ pub(super) fn encode_open(size: u64, open: &HashMap<TraceId, u64>) -> Vec<u8> {
     bytes
 }
 
+/// So many of the open traces are held against their records.
+const OPEN_CHECKED: usize = 4_096;
+
 /// Reads the open traces: the list as it was last written, then the traces of every entry since. Gives them and the list's size.
 pub(super) fn read_open(db: &Db, size: u64) -> Result<(HashMap<TraceId, u64>, u64), StoreError> {
     let list = db.get(Family::Meta, Meta::OPEN)?.unwrap_or_else(|| vec![0; 8]);
@@ -402,6 +405,17 @@ pub(super) fn read_open(db: &Db, size: u64) -> Result<(HashMap<TraceId, u64>, u6
         {
             let first = head.entries.first().copied().filter(|_| head.state.phase.is_open());
             move_open(&mut open, &[(entry.trace, first)]);
+        }
+    }
+    for (trace, first) in open.iter().take(OPEN_CHECKED) {
+        let record = stored_trace(db, trace)?;
+        let stands = record.filter(|head| head.state.phase.is_open()).and_then(|head| head.entries.first().copied());
+        if stands != Some(*first) {
+            let stands =
+                stands.map_or_else(|| "that it is not open".into(), |index| format!("that it begins at {index}"));
+            let why =
+                format!("trace {trace} stands among the open ones, beginning at {first}; its record says {stands}");
+            return Err(StoreError::Damaged(why));
         }
     }
     Ok((open, since))

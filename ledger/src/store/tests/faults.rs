@@ -87,6 +87,10 @@ fn whatever_fails_the_answered_stays_and_the_rest_is_whole() {
                 ledger.append(next).unwrap();
             }
             verify(&ledger);
+            ledger.close();
+            if after == 5 {
+                judged::fsck("whatever_fails_the_answered_stays_and_the_rest_is_whole", &place);
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 //! by nothing but its entries and its checkpoints.
 
 mod appending;
+mod crashes;
 mod exporting;
 mod faults;
+mod judged;
 mod kills;
 mod openings;
 mod recovery;

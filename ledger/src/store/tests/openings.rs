@@ -136,7 +136,7 @@ fn a_torn_write_of_head_leaves_the_other_slot() {
     drop(ledger);
     torn[4096 + 60] ^= 1;
     fs::write(place.path("HEAD"), &torn).unwrap();
-    read_only(&place, &["`HEAD` holds no checkpoint by the key `example.com/log+"]);
+    read_only(&place, &["`HEAD` holds no checkpoint by the key `example.com/log+", "`, the store holds 7 entries"]);
     // Put back, it opens as ever: being read-only has changed nothing.
     fs::write(place.path("HEAD"), &head).unwrap();
     let ledger = place.open();
@@ -280,6 +280,20 @@ fn every_mark_in_the_store_is_held_against_the_others() {
     });
     check(&["the store holds 301 entries, the last group would begin at 301"], &|db| {
         put(db, Family::Meta, Meta::BASE, &301u64.to_be_bytes());
+    });
+    check(&["entry 300 was appended in epoch 1, the store's last epoch is 0"], &|db| {
+        put(db, Family::Meta, Meta::EPOCH, &0u64.to_be_bytes());
+    });
+    check(&["stands among the open ones, beginning at 7; its record says that it begins at 1"], &|db| {
+        let list = [&301u64.to_be_bytes(), request_trace(0).0.as_bytes().as_slice(), &7u64.to_be_bytes()].concat();
+        put(db, Family::Meta, Meta::OPEN, &list);
+    });
+    check(&["beginning at 1; its record says that it is not open"], &|db| {
+        let list = [&301u64.to_be_bytes(), rejected(0).trace.0.as_bytes().as_slice(), &1u64.to_be_bytes()].concat();
+        put(db, Family::Meta, Meta::OPEN, &list);
+    });
+    check(&["the last published checkpoint, of size 301, is not one: "], &|db| {
+        put(db, Family::Checkpoint, &301u64.to_be_bytes(), b"not a note");
     });
     check(&["`open` is not a list of traces"], &|db| put(db, Family::Meta, Meta::OPEN, b"short"));
     // And untouched it opens.
