@@ -8,7 +8,8 @@ use crate::identity::Registry;
 use crate::pipeline::sources::Sources;
 use crate::pipeline::worker;
 use crate::pipeline::{Busy, Core, Drain, now};
-use crate::{approval, door, http};
+use crate::witness::Witnesses;
+use crate::{approval, door, http, operator, witness};
 use anyhow::{Context, bail};
 use countersign_ledger::store::{Ledger, Options};
 use countersign_ledger::tlog::SignerKey;
@@ -135,6 +136,7 @@ impl Service {
             sources: Arc::new(Sources::default()),
             rates: Arc::new(rates),
             tokens: Arc::new(token_keys(&config)?),
+            witnesses: Arc::new(Witnesses::load(&config, &ledger).context("the witnesses")?),
             runtime: tokio::runtime::Handle::current(),
             busy: Arc::new(Busy::default()),
             drain: Arc::new(Drain::default()),
@@ -150,6 +152,11 @@ impl Service {
         let at = core.clone();
         let taken_up = tokio::task::spawn_blocking(move || worker::take_up(&at, &worker::connect(&at, "start")?));
         taken_up.await?.context("work that was under way")?;
+        let orders = operator::listen(&core.config)?;
+        threads.push(spawn("operator", &core, move |core| operator::run(core, &orders))?);
+        for (name, run) in witness::threads(&core) {
+            threads.push(spawn(&name, &core, run)?);
+        }
         threads.push(spawn("door", &core, door::run)?);
         threads.push(spawn("approvals", &core, approval::run)?);
         for n in 0..core.config.service.workers.max(1) {

@@ -4,10 +4,13 @@
 mod admin;
 pub(crate) mod approvals;
 mod detect;
+mod fetch;
 pub(crate) mod init;
+mod keys;
 mod ledger;
 mod policy;
 pub(crate) mod request;
+mod retention;
 
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
@@ -60,6 +63,12 @@ enum Command {
     /// The evidence
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// The ledger's signing key
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// How long payloads are kept
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
 }
 
 #[derive(Args, Debug)]
@@ -139,6 +148,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Approvals(args) => args.run().map(done),
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
+        Command::Keys(args) => args.run().map(done),
+        Command::Retention(args) => args.run().map(done),
     }
 }
 

@@ -8,9 +8,11 @@ use crate::cli::approvals::render;
 use crate::cli::request::save;
 use crate::client::{Answer, Client};
 use crate::identity::claims::ApprovalDecision;
+use crate::operator::{self, Task};
 use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
 use countersign_ledger::evidence::{Class, Receipt, TraceId};
+use countersign_ledger::store::Periods;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -180,8 +182,9 @@ fn prove(scene: &Scene<'_>, trace: TraceId) -> anyhow::Result<ExitCode> {
     );
     let ledger = &scene.service.core.ledger;
     let evidence = scene.dir.join("evidence");
-    ledger.wait_published()?;
-    let summary = ledger.export(&evidence, &[Class::Request, Class::Approval, Class::Admin])?;
+    let classes = [Class::Request, Class::Approval, Class::Admin];
+    operator::perform(ledger, &Periods::default(), Task::NoteExport { classes: classes.to_vec() })?;
+    let summary = ledger.export(&evidence, &classes)?;
     std::fs::copy(scene.init.dir.join("ledger.vkey"), scene.dir.join("ledger.vkey"))?;
     println!("   {} entries in {}", summary.entries, evidence.display());
     let Some(tool) = verify_tool() else {

@@ -19,4 +19,5 @@ mod approvals;
 mod crash;
 mod delivery;
 mod hostile;
+mod keeping;
 mod leaks;

@@ -26,6 +26,7 @@
 //! anew, which verifies, is a way on.
 
 mod append;
+mod backup;
 mod commit;
 mod db;
 mod error;
@@ -33,6 +34,7 @@ mod export;
 mod head;
 mod ledger;
 mod opening;
+mod purge;
 mod queue;
 mod readback;
 mod recent;
@@ -44,8 +46,10 @@ mod tests;
 
 pub use crate::vault::Payload;
 pub use append::{Append, Appended, Durable, TraceHead};
+pub use backup::RestoreReport;
 pub use error::{AppendError, StoreError};
 pub use export::ExportSummary;
 pub use ledger::{Ledger, Options};
 pub use opening::OpeningReport;
+pub use purge::{Hold, Periods, PeriodsError, PurgeReport, Purged, Reading};
 pub use stats::{SYNC_BOUNDS_MICROS, Stats, SyncTimes};

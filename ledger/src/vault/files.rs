@@ -56,28 +56,59 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
     Ok(bytes)
 }
 
-/// Creates a file with mode 0600, durable when this returns; refuses to replace one. After a crash it is there with all its
-/// bytes or not at all: it is written under another name, then linked to its own.
-pub fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(PrivateFileError::io("remove", &temporary)(e)),
+/// Writes a temporary file, in place of one that a crash may have left.
+fn write_new(temporary: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
+    match fs::remove_file(temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(PrivateFileError::io("remove", temporary)(e)),
         _ => (),
     }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&temporary)
-        .map_err(PrivateFileError::io("create", &temporary))?;
-    file.write_all(bytes).map_err(PrivateFileError::io("write", &temporary))?;
-    file.sync_all().map_err(PrivateFileError::io("sync", &temporary))?;
+        .open(temporary)
+        .map_err(PrivateFileError::io("create", temporary))?;
+    file.write_all(bytes).map_err(PrivateFileError::io("write", temporary))?;
+    file.sync_all().map_err(PrivateFileError::io("sync", temporary))
+}
+
+/// Creates a file with mode 0600, durable when this returns; refuses to replace one. After a crash it is there with all its
+/// bytes or not at all: it is written under another name, then linked to its own.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    write_new(&temporary, bytes)?;
     // A link fails where a rename would replace.
     let linked = fs::hard_link(&temporary, path).map_err(PrivateFileError::io("create", path));
     fs::remove_file(&temporary).map_err(PrivateFileError::io("remove", &temporary))?;
     linked?;
+    sync_parent(path)
+}
+
+/// Creates a file with mode 0600, or replaces the one that is there, which is all there or all gone after a crash. Durable when this
+/// returns.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    write_new(&temporary, bytes)?;
+    fs::rename(&temporary, path).map_err(PrivateFileError::io("replace", path))?;
+    sync_parent(path)
+}
+
+/// Removes a file for good, as far as a file system lets one: its bytes are overwritten where they stand, then its name is removed. A
+/// disk that moves its blocks about, or a file system that never writes in place, may keep them. No file is no error.
+pub fn destroy(path: &Path) -> Result<(), PrivateFileError> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(PrivateFileError::io("open", path))?,
+    };
+    let length = file.metadata().map_err(PrivateFileError::io("examine", path))?.len();
+    let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.write_all(&zeros).map_err(PrivateFileError::io("overwrite", path))?;
+    file.sync_all().map_err(PrivateFileError::io("sync", path))?;
+    fs::remove_file(path).map_err(PrivateFileError::io("remove", path))?;
     sync_parent(path)
 }
 
@@ -116,6 +147,24 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.ends_with("is open to others: found mode 0640, required 0600"), "{error}");
+    }
+
+    #[test]
+    fn what_is_replaced_or_destroyed_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        replace(&path, b"one").unwrap();
+        // A second name shows what becomes of the bytes.
+        fs::hard_link(&path, dir.path().join("same")).unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap().as_slice(), b"two");
+        assert_eq!(fs::read(dir.path().join("same")).unwrap(), b"one");
+        destroy(&dir.path().join("same")).unwrap();
+        fs::hard_link(&path, dir.path().join("same")).unwrap();
+        destroy(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(fs::read(dir.path().join("same")).unwrap(), [0; 3]);
+        destroy(&path).unwrap();
     }
 
     #[test]
