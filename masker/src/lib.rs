@@ -9,8 +9,10 @@
 mod access;
 pub mod catalog;
 pub mod civil;
+pub mod coverage;
 pub mod decide;
 pub mod detect;
+pub mod explain;
 pub mod filter;
 pub mod frame;
 pub mod load;
@@ -18,6 +20,8 @@ pub mod nested;
 pub mod path;
 pub mod plan;
 pub mod policy;
+pub mod propose;
+pub mod reidentify;
 pub mod schema;
 pub mod transform;
 

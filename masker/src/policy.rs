@@ -11,12 +11,12 @@
 //!
 //! action read, read_clear appliesTo { principal: Identity, resource: Column, context: { purpose: String, …} };
 //! action approve          appliesTo { principal: Identity, resource: Table };
-//! action reidentify       appliesTo { principal: Identity, resource: [Column, Table] };
+//! action reidentify       appliesTo { principal: Identity, resource: Column, context: { purpose: String, …} };
 //! action audit            appliesTo { principal: Identity, resource: [Ledger, Connection, Table] };
 //! ```
 //!
 //! Every context has `time` (a Cedar `datetime`, UTC, whole seconds), `door` and, if the identity acts for another,
-//! `on_behalf_of`; reading has `purpose` beside them. The one ledger is `Ledger::"ledger"`.
+//! `on_behalf_of`; reading and re-identifying have `purpose` beside them, the latter the one that the tokens were made for. The one ledger is `Ledger::"ledger"`.
 //!
 //! | annotation | on | meaning |
 //! | --- | --- | --- |
@@ -60,7 +60,8 @@ action approve appliesTo {
     principal: Identity, resource: Table, context: { time: datetime, door: String, on_behalf_of?: String }
 };
 action reidentify appliesTo {
-    principal: Identity, resource: [Column, Table], context: { time: datetime, door: String, on_behalf_of?: String }
+    principal: Identity, resource: Column,
+    context: { purpose: String, time: datetime, door: String, on_behalf_of?: String }
 };
 action audit appliesTo {
     principal: Identity, resource: [Ledger, Connection, Table],
@@ -83,13 +84,11 @@ pub struct Subject {
     pub time: u64,
 }
 
-/// What rights are about, apart from reading.
+/// What rights are about, apart from columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Answer requests that need an approval, on a table.
     Approve,
-    /// Turn tokens back into values, on a table.
-    Reidentify,
     /// See entries and evidence, of the ledger or of what concerns a connection or table.
     Audit,
 }
@@ -98,7 +97,6 @@ impl Action {
     fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "approve",
-            Self::Reidentify => "reidentify",
             Self::Audit => "audit",
         }
     }
@@ -233,6 +231,15 @@ pub fn permits(
     action: Action,
     resource: Resource<'_>,
 ) -> Result<bool, PolicyFault> {
+    asked(policies, subject, action, resource).map(|answer| answer.allowed)
+}
+
+fn asked(
+    policies: &Policies,
+    subject: &Subject,
+    action: Action,
+    resource: Resource<'_>,
+) -> Result<Answer, PolicyFault> {
     let mut world = World::new(subject);
     let resource = match resource {
         Resource::Ledger => world.add(uid("Ledger", "ledger"), None),
@@ -241,7 +248,58 @@ pub fn permits(
     };
     let evaluator = world.evaluator(policies, subject, None)?;
     let resource = About { uid: resource, entities: evaluator.entities.clone() };
-    evaluator.ask(action.as_str(), &resource).map(|verdict| verdict.allowed)
+    evaluator.ask(action.as_str(), &resource)
+}
+
+/// A column that policies are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnOf<'a> {
+    pub(crate) connection: &'a str,
+    pub(crate) table: &'a str,
+    pub(crate) column: &'a str,
+    pub(crate) class: &'a str,
+}
+
+/// What policies say to one action on one column.
+pub(crate) fn ask_on_column(
+    policies: &Policies,
+    subject: &Subject,
+    purpose: &str,
+    action: &str,
+    about: ColumnOf<'_>,
+) -> Result<Answer, PolicyFault> {
+    let evaluator = Evaluator::of_table(policies, subject, purpose, about.connection, about.table)?;
+    evaluator.ask(action, &evaluator.column(about.column, about.class)?)
+}
+
+/// The names of the policies that determine whether `subject` has the right; those that fail are among them.
+pub(crate) fn met(policies: &Policies, subject: &Subject, action: Action, resource: Resource<'_>) -> BTreeSet<String> {
+    match asked(policies, subject, action, resource) {
+        Ok(answer) => answer.policies,
+        Err(fault) => fault.policies.into_iter().collect(),
+    }
+}
+
+impl Policies {
+    /// Whether a policy names this identity.
+    pub(crate) fn names_identity(&self, id: &str) -> bool {
+        let identity = uid("Identity", id);
+        self.set.policies().any(|policy| policy.entity_literals().contains(&identity))
+    }
+
+    /// The columns in the row filters of all policies.
+    pub(crate) fn filtered_columns(&self) -> impl Iterator<Item = &str> {
+        self.terms.values().filter_map(|terms| terms.rows.as_ref()).flat_map(filter::Expr::columns)
+    }
+
+    /// The permits alone, and the forbids alone: Cedar names all policies whose conditions hold only if it has no others.
+    pub(crate) fn halves(&self) -> [Self; 2] {
+        [Effect::Permit, Effect::Forbid].map(|effect| {
+            let policies = self.set.policies().filter(|policy| policy.effect() == effect).cloned();
+            // A part of a set whose names are unique.
+            Self { set: PolicySet::from_policies(policies).unwrap_or_default(), ..self.clone() }
+        })
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
@@ -524,6 +582,11 @@ impl Annotated<'_> {
         };
         let heeding: &[&str] = if name == "mask" { &["read"] } else { &["read", "read_clear"] };
         let heeds = |action: &EntityUid| heeding.contains(&action.id().unescaped());
+        if name == "approval" && actions.iter().any(|action| action.id().unescaped() == "reidentify") {
+            let reason =
+                "`@approval` cannot be asked for by `reidentify`: give the right to those alone who need nobody's";
+            return Err(self.error(name, reason));
+        }
         if actions.is_empty() || !actions.iter().all(heeds) {
             let names = heeding.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
             return Err(

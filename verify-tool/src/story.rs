@@ -11,12 +11,14 @@ use crate::finding::{Code, Finding, Findings, Place, Verdict};
 use crate::observe::{Judged, Observer};
 use crate::payload::{Held, Payloads};
 use crate::registry::{Identity, Registry};
-use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
+use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, ReidentifyClaims, RequestClaims};
 use countersign_ledger::evidence::digest::sha256;
-use countersign_ledger::evidence::jws::{PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REQUEST};
+use countersign_ledger::evidence::jws::{
+    PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REIDENTIFY, TYP_REQUEST,
+};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
-    IdentityVerified, LogCreated, PolicyDecided, Signed, Verdict as Decision,
+    IdentityVerified, LogCreated, PolicyDecided, ReidentifyDecided, Signed, SourceSampled, Verdict as Decision,
 };
 use countersign_ledger::evidence::{
     Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
@@ -163,6 +165,12 @@ pub struct Outcomes {
     pub open: u64,
     /// Attempts that were superseded; readers of uncommitted records may have seen their bytes.
     pub aborted_attempts: u64,
+    /// Exceptions: how often values were given back for tokens.
+    pub reidentified: u64,
+    /// How often that was refused.
+    pub reidentify_denied: u64,
+    /// How often admins looked into tables for the catalog.
+    pub sampled: u64,
 }
 
 /// What the entries come to.
@@ -611,6 +619,8 @@ impl<'a> Judge<'a> {
                 self.claim(Claim::Deliveries, false);
             }
             Step::RequestCompleted(_) => self.outcomes.delivered += 1,
+            Step::ReidentifyDecided(s) => self.reidentify_decided(here, s),
+            Step::SourceSampled(s) => self.source_sampled(here, s),
         }
     }
 
@@ -825,23 +835,9 @@ impl<'a> Judge<'a> {
     }
 
     fn policy_decided(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided, before: Phase) {
-        // Decided first, durable later: a change in between came too late for it.
-        let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
-        let texts = [
-            (Code::PolicyNotInForce, s.policy, &self.registry.policy),
-            (Code::CatalogNotInForce, s.catalog, &self.registry.catalog),
-        ];
-        let stale = texts.into_iter().find(|(_, digest, in_force)| !in_force.was(*digest, since));
-        if let Some((code, digest, in_force)) = stale {
-            let expected = in_force.now().to_string();
-            return self.broken(here, code, digest.to_string(), expected);
+        if !self.rests_on(here, s.policy, s.catalog, s.verdict) {
+            return;
         }
-        let none = Hash::from_bytes([0; 32]);
-        if s.verdict != Decision::Deny && (s.policy == none || s.catalog == none) {
-            let (found, expected) = ("a permit without policy or catalog", "a refusal");
-            return self.broken(here, Code::PolicyNotInForce, found, expected);
-        }
-        self.claim(Claim::Decisions, false);
         match here.payload(s.document).map(|document| obligations(document, s)) {
             None => self.claim(Claim::Obligations, false),
             Some(Ok(())) => self.claim(Claim::Obligations, true),
@@ -871,6 +867,88 @@ impl<'a> Judge<'a> {
         if !missing.is_empty() {
             let expected = format!("approvals by {}", list(&mut required.iter()));
             self.broken(here, Code::ApprovalMissing, format!("no approval by {missing}"), expected);
+        }
+    }
+
+    /// Whether the decision rests on a policy and a catalog that were in force; counts it where it does.
+    fn rests_on(&mut self, here: &Here<'_>, policy: Hash, catalog: Hash, verdict: Decision) -> bool {
+        // Decided first, durable later: a change in between came too late for it.
+        let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
+        let texts = [
+            (Code::PolicyNotInForce, policy, &self.registry.policy),
+            (Code::CatalogNotInForce, catalog, &self.registry.catalog),
+        ];
+        let stale = texts.into_iter().find(|(_, digest, in_force)| !in_force.was(*digest, since));
+        if let Some((code, digest, in_force)) = stale {
+            let expected = in_force.now().to_string();
+            self.broken(here, code, digest.to_string(), expected);
+            return false;
+        }
+        let none = Hash::from_bytes([0; 32]);
+        if verdict != Decision::Deny && (policy == none || catalog == none) {
+            let (found, expected) = ("a permit without policy or catalog", "a refusal");
+            self.broken(here, Code::PolicyNotInForce, found, expected);
+            return false;
+        }
+        self.claim(Claim::Decisions, false);
+        true
+    }
+
+    /// An admin looked into a table.
+    fn source_sampled(&mut self, here: &Here<'_>, s: &SourceSampled) {
+        self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), 0);
+        if self.registry.identities.get(&s.identity).is_some_and(|identity| !identity.admin) {
+            self.broken(here, Code::IdentityUnknown, format!("`{}`, no admin", s.identity), "an admin");
+        }
+        if !self.registry.connections.contains(&s.connection) {
+            let found = format!("connection `{}`", s.connection);
+            self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
+        }
+        self.outcomes.sampled += 1;
+        self.claim(Claim::Statements, false);
+    }
+
+    /// Values were given back for tokens, or that was refused: who, on which policy, and what the caller signed.
+    fn reidentify_decided(&mut self, here: &Here<'_>, s: &ReidentifyDecided) {
+        let relied_on = self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), 0);
+        self.rests_on(here, s.policy, s.catalog, s.verdict);
+        match s.verdict {
+            Decision::Permit => self.outcomes.reidentified += 1,
+            _ => {
+                self.outcomes.reidentify_denied += 1;
+                self.claim(Claim::Refusals, false);
+            }
+        }
+        if let Some(connection) = s.connection.as_ref().filter(|name| !self.registry.connections.contains(*name)) {
+            let found = format!("connection `{connection}`");
+            self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
+        }
+        if let Some(tokens) = here.payload(s.tokens) {
+            let count = serde_json::from_slice::<Vec<String>>(tokens).map(|tokens| tokens.len() as u64);
+            if count.as_ref().ok() != Some(&s.count.get()) {
+                let found = count.map_or("no list of texts".to_owned(), |count| format!("{count} tokens"));
+                self.broken(here, Code::RequestAnswer, found, format!("{} tokens", s.count));
+            }
+        }
+        let Some((token, (key, name))) = here.payload(s.request).zip(relied_on) else {
+            return self.claim(Claim::CallerSignatures, false);
+        };
+        let opened = match token::open::<ReidentifyClaims>(token, TYP_REIDENTIFY, &s.kid, &key) {
+            Ok(opened) => opened,
+            Err(found) => {
+                let expected = format!("a request signed by `{}` with key {}", s.identity, s.kid);
+                return self.broken(here, Code::RequestSignature, found, expected);
+            }
+        };
+        match as_reidentified(&opened.claims, opened.digest, here.entry.trace, s) {
+            Err((found, expected)) => self.broken(here, Code::RequestClaims, found, expected),
+            Ok(()) => {
+                let c = &opened.claims;
+                match token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "http", name.as_deref()) {
+                    Err((found, expected)) => self.broken(here, Code::RequestClaims, found, expected),
+                    Ok(()) => self.signature(Claim::CallerSignatures, &s.kid),
+                }
+            }
         }
     }
 
@@ -1200,6 +1278,31 @@ fn as_asked(claims: &RequestClaims, s: &PolicyDecided) -> Result<(), (String, St
     if claims.exp.saturating_sub(claims.iat) > LIFETIME_SECONDS_MAX {
         let found = format!("valid for {} s", claims.exp.saturating_sub(claims.iat));
         return Err((found, format!("at most {LIFETIME_SECONDS_MAX} s, or {}", Reason::LifetimeTooLong)));
+    }
+    Ok(())
+}
+
+/// What was given back is what the caller signed for.
+fn as_reidentified(
+    claims: &ReidentifyClaims,
+    digest: Hash,
+    trace: TraceId,
+    s: &ReidentifyDecided,
+) -> Result<(), (String, String)> {
+    let same = |what: &str, found: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
+        let (found, expected) = (found.to_string(), expected.to_string());
+        if found == expected { Ok(()) } else { Err((format!("{what} `{found}`"), format!("{what} `{expected}`"))) }
+    };
+    same("trace", &trace, &TraceId::reidentify(&claims.iss, &claims.jti))?;
+    same("digest", &digest, &s.digest)?;
+    same("tokens", &claims.tokens, &s.tokens)?;
+    same("reason", &claims.reason, &s.reason)?;
+    if let (Some(connection), Some(table), Some(column), Some(purpose)) =
+        (&s.connection, &s.table, &s.column, &s.purpose)
+    {
+        same("data set", &format!("{connection}.{table}"), &claims.dataset)?;
+        same("column", column, &claims.column)?;
+        same("purpose", purpose, &claims.purpose)?;
     }
     Ok(())
 }

@@ -31,6 +31,29 @@ pub struct RequestClaims {
     pub purpose: String,
 }
 
+/// The claims of a request for the values behind tokens.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReidentifyClaims {
+    /// The caller's registered name.
+    pub iss: String,
+    /// The same.
+    pub sub: String,
+    /// `<origin>/http`.
+    pub aud: String,
+    /// Unique for `iss`.
+    pub jti: String,
+    /// `connection.table`.
+    pub dataset: String,
+    /// The column.
+    pub column: String,
+    /// The purpose that the tokens were made for.
+    pub purpose: String,
+    /// Commitment to the tokens.
+    pub tokens: Hash,
+    /// Commitment to the reason.
+    pub reason: Hash,
+}
+
 /// The claims of an approver's answer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ApprovalClaims {

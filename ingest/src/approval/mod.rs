@@ -13,7 +13,7 @@ use crate::pipeline::worker::{connect, take_up, work_record};
 use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
-    RequestFailed, Verdict,
+    RequestFailed,
 };
 use countersign_ledger::evidence::{Class, Commitment, Phase, Reason, Step, TraceId, TraceState};
 use countersign_ledger::store::{Append, AppendError, Payload};
@@ -406,21 +406,12 @@ impl<'a> Office<'a> {
             .map(|g| ApprovalUsed { approval: g.trace, index: Int::saturating(g.index), leaf: g.leaf }.into())
             .collect();
         let mut decided = door::decide(self.core, &registry, &request, now)?;
-        let asked: BTreeSet<&String> = waiting.asked.groups.iter().collect();
-        let covered = decided.groups.iter().all(|g| asked.contains(g));
-        if decided.verdict == Verdict::NeedsApproval && covered && decided.obligations == waiting.asked.obligations {
-            // What was approved is what policy still says: the groups stay named, now as those that have answered.
-            decided.verdict = Verdict::Permit;
-            decided.step.verdict = Verdict::Permit;
-        } else if decided.verdict == Verdict::Permit && decided.obligations != waiting.asked.obligations {
-            // Policy asks nobody any more, but people approved something else: they are asked about what it is now.
-            decided.verdict = Verdict::NeedsApproval;
-            decided.step.verdict = Verdict::NeedsApproval;
-            decided.groups.clone_from(&waiting.asked.groups);
-            decided.step.approval.clone_from(&waiting.asked.groups);
-        }
+        decided.settle(&waiting.asked.groups, waiting.asked.obligations);
         let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
         guards.push(identity.guard());
+        if let (Some(_), Some(principal)) = (&request.claims.on_behalf_of, &identity.on_behalf_of) {
+            guards.extend(registry.by_pseudonym(principal).map(|principal| principal.guard()));
+        }
         guards.extend(used.iter().filter_map(|g| registry.by_pseudonym(&g.identity)).map(|i| i.guard()));
         guards.extend(registry.rules_guards());
         steps.extend(decided.steps(self.core.config.service.approval_seconds, now));

@@ -17,7 +17,8 @@ pub(crate) enum LedgerCommand {
         /// The service's configuration
         #[arg(long, default_value = "countersign.toml")]
         config: PathBuf,
-        /// Payload classes to export as well, in the clear: request, approval, identity, admin, config, query, delivery, detail
+        /// Payload classes to export as well, in the clear: request, approval, identity, admin, config, query, delivery, detail,
+        /// reidentify
         #[arg(long, value_delimiter = ',', value_parser = class)]
         payloads: Vec<Class>,
     },

@@ -3,10 +3,13 @@
 
 mod admin;
 pub(crate) mod approvals;
+mod audit;
 mod detect;
 pub(crate) mod init;
+mod keys;
 mod ledger;
 mod policy;
+mod reidentify;
 pub(crate) mod request;
 
 use crate::client::Client;
@@ -52,6 +55,10 @@ enum Command {
     Catalog(policy::CatalogCommand),
     /// Ask for a chunk
     Request(Box<request::Request>),
+    /// What you may read of a table, and how
+    Columns(request::Columns),
+    /// Get values back for tokens
+    Reidentify(reidentify::Reidentify),
     /// Requests that wait for people
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -60,6 +67,12 @@ enum Command {
     /// The evidence
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Decisions, made again
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Keys beside the service
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 #[derive(Args, Debug)]
@@ -133,12 +146,16 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Identity(args) => args.run().map(done),
         Command::Admin(args) => args.run().map(done),
         Command::Connection(args) => args.run().map(done),
-        Command::Policy(args) => args.run().map(done),
-        Command::Catalog(args) => args.run().map(done),
+        Command::Policy(args) => args.run(),
+        Command::Catalog(args) => args.run(),
         Command::Request(args) => args.run(),
         Command::Approvals(args) => args.run().map(done),
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
+        Command::Audit(args) => args.run(),
+        Command::Keys(args) => args.run().map(done),
+        Command::Columns(args) => args.run(),
+        Command::Reidentify(args) => args.run(),
     }
 }
 

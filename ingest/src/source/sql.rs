@@ -20,6 +20,15 @@ pub(super) const BIND: &str = "SELECT pg_catalog.count(pg_catalog.set_config('co
 /// The id of the transaction's snapshot.
 pub(super) const SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
 
+/// The tables, views and their like that this role may read, `schema.table`.
+pub(super) const TABLES: &str = "\
+SELECT n.nspname || '.' || c.relname
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+ORDER BY 1";
+
 /// Name and type of each column of the table `$2` in the schema `$1`, domains resolved to what they are made of.
 pub(super) const COLUMNS: &str = "\
 WITH RECURSIVE resolved AS (

@@ -16,10 +16,25 @@
 
 use super::{
     digest::TraceId,
-    step::{DecidedColumn, Int, Kind, Step, Verdict},
+    step::{DecidedColumn, Int, Kind, ReidentifyDecided, Step, Verdict},
 };
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
+
+/// What a re-identification must say: all about what is answered, nothing where it is not.
+fn reidentify(s: &ReidentifyDecided) -> Result<Phase, Violation> {
+    let told = [&s.connection, &s.table, &s.column, &s.rule, &s.purpose];
+    let agrees = match s.verdict {
+        Verdict::Permit => told.iter().all(|name| name.is_some()) && s.refusal.is_none() && s.count > Int::ZERO,
+        Verdict::Deny => told.iter().all(|name| name.is_none()) && s.refusal.is_some(),
+        Verdict::NeedsApproval => false,
+    };
+    if agrees {
+        return Ok(Phase::Closed);
+    }
+    let why = "an answered re-identification names its column, its rule and how many values, a refused one its reason";
+    Err(Violation::Decision(why.into()))
+}
 
 /// Gives `then` where `trace` is the name that its first entry must have.
 fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) -> Result<Phase, Violation> {
@@ -287,6 +302,20 @@ impl TraceState {
                 P::Closed
             }
             (P::Granted, Step::ApprovalRevoked(_)) => P::Revoked,
+            (P::Empty, Step::SourceSampled(s)) => {
+                let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                if s.sample.len() != 32 || !s.sample.bytes().all(hex) {
+                    let expected = "32 hexadecimal digits".into();
+                    return Err(Violation::Subject { found, what: "sample", named: s.sample.clone(), expected });
+                }
+                self.subject = Some(s.identity.clone());
+                named(found, trace, TraceId::sample(&s.sample), P::Closed)?
+            }
+            (P::Empty, Step::ReidentifyDecided(s)) => {
+                self.subject = Some(s.identity.clone());
+                self.digest = Some(s.digest);
+                reidentify(s)?
+            }
             _ => return Err(order),
         };
         Ok(())

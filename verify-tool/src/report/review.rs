@@ -709,6 +709,14 @@ impl Gatherer {
             Step::CatalogChanged(s) => version("catalog", s.version.get(), s.digest.to_string(), &s.signed),
             Step::ConnectionChanged(_) => self.exception("connection changed", judged, word),
             Step::LedgerExported(_) => self.exception("evidence exported", judged, word),
+            Step::SourceSampled(_) => self.exception("table looked into for the catalog", judged, word),
+            Step::ReidentifyDecided(s) => {
+                let what = match s.refusal {
+                    None => "values given back for tokens",
+                    Some(_) => "values for tokens refused",
+                };
+                self.exception(what, judged, word);
+            }
             Step::IdentityRegistered(s) => {
                 let row = IdentityRow {
                     identity: s.identity.clone(),
