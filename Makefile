@@ -24,6 +24,11 @@ demo: build ## see the whole promise in a minute; KEEP=1 leaves it running
 test: ## check formatting, lints and borders, and run all tests, on a real Kafka and PostgreSQL
 	@scripts/test
 
+.PHONY: faults
+faults: ## try bad evidence at length: 10,000 single faults, 3,000 lies, a million true entries (about 10 minutes)
+	COUNTERSIGN_FAULTS=10000 cargo test --locked --package countersign-verify --test faults -- --nocapture
+	COUNTERSIGN_LIES=3000 COUNTERSIGN_ENTRIES=1000000 cargo test --locked --package countersign-verify --test liar -- --nocapture
+
 .PHONY: clean
 clean: ## remove the demo's folder and what was built from this clone; compiled dependencies stay
 	rm -rf demo-run

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod load;
 pub mod plan;
 pub mod policy;
+pub mod rows;
 pub mod schema;
 pub mod transform;
 

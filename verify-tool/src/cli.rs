@@ -4,6 +4,7 @@
 use crate::export::{self, Export, Fetched, NOTE_BYTES_MAX};
 use crate::log::{self, Options};
 use crate::report::Report;
+use crate::row;
 use crate::single::{self, Growth};
 use crate::story::Claim;
 use anyhow::{Context, bail};
@@ -33,6 +34,8 @@ enum Command {
     Receipt(ReceiptArgs),
     /// Check that delivered parts are the bytes that were recorded before they left
     Chunk(ChunkArgs),
+    /// Check single rows of a chunk, as `countersign rows` prints them
+    Row(RowArgs),
     /// Check that a newer checkpoint's ledger begins with an older one's
     Consistency(ConsistencyArgs),
 }
@@ -91,6 +94,17 @@ struct ChunkArgs {
 }
 
 #[derive(Debug, Args)]
+struct RowArgs {
+    /// Rows with their proofs, one a line
+    file: PathBuf,
+    /// The receipt of the delivery, or of the `chunk.masked`
+    #[arg(long, value_name = "R")]
+    receipt: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 struct ConsistencyArgs {
     /// The older checkpoint
     old: PathBuf,
@@ -136,6 +150,7 @@ where
         Command::Log(args) => args.common.json,
         Command::Receipt(args) => args.common.json,
         Command::Chunk(args) => args.common.json,
+        Command::Row(args) => args.common.json,
         Command::Consistency(args) => args.common.json,
     };
     let report = match answer(cli.command, &mut *err) {
@@ -173,6 +188,10 @@ fn answer(command: Command, err: &mut dyn Write) -> anyhow::Result<Report> {
             let key = key(&args.common.key)?;
             let receipt = file(&args.receipt)?;
             Ok(single::chunk(&parts(&args.parts)?, (&name(&args.receipt), &receipt), &key, args.salt))
+        }
+        Command::Row(args) => {
+            let receipt = file(&args.receipt)?;
+            Ok(row::check(&args.file, (&name(&args.receipt), &receipt), &key(&args.common.key)?))
         }
         Command::Consistency(args) => {
             let key = key(&args.common.key)?;

@@ -7,6 +7,7 @@
 //! | [`tree`] | hashes: entries, tiles, checkpoints |
 //! | [`story`] | entries: their order, their traces, what one trace owes another |
 //! | [`registry`], [`token`], [`change`], [`payload`] | who is who at each point; what they signed; what entries commit to |
+//! | [`row`] | single rows of a chunk |
 //! | [`single`] | one receipt, one chunk, two checkpoints |
 //! | [`observe`] | what a walk tells whoever listens to it |
 //! | [`finding`], [`report`] | what is wrong, and how it is told |
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod payload;
 pub mod registry;
 pub mod report;
+pub mod row;
 pub mod single;
 pub mod story;
 pub mod time;

@@ -29,7 +29,13 @@ pub fn receipt(file: &str, text: &[u8], key: &VerifierKey) -> Report {
     Report { entry, ..Report::new("receipt", summary, &findings) }
 }
 
-fn open_receipt(file: &str, text: &[u8], key: &VerifierKey, findings: &mut Findings) -> Option<(Receipt, Checkpoint)> {
+/// Opens a receipt whose entry stands in the log of that key; what is wrong otherwise goes to the findings.
+pub(crate) fn open_receipt(
+    file: &str,
+    text: &[u8],
+    key: &VerifierKey,
+    findings: &mut Findings,
+) -> Option<(Receipt, Checkpoint)> {
     let place = || Place::file(file);
     let keys = std::slice::from_ref(key);
     let receipt = match Receipt::decode(text) {

@@ -11,6 +11,7 @@ use crate::pipeline::request::Identified;
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, take_up, work_record};
 use crate::pipeline::{Core, Fault, now};
+use countersign_ledger::evidence::rules::DECISION_SECONDS_MAX;
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
     RequestFailed, Verdict,
@@ -427,7 +428,7 @@ impl<'a> Office<'a> {
         let append = Append {
             payloads: vec![decided.document.clone()],
             guards,
-            deadline: used.iter().map(|g| g.not_after).min(),
+            deadline: used.iter().map(|g| g.not_after).chain([now + DECISION_SECONDS_MAX]).min(),
             ..Append::following(waiting.trace, waiting.head, steps)
         };
         let appended = match self.core.ledger.append(append) {

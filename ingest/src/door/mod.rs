@@ -14,6 +14,7 @@ use crate::pipeline::request::{DOOR, Decided, Identified, Received, opening, spl
 use crate::pipeline::status::{Status, Word};
 use crate::pipeline::worker::{connect, last_words, work_record};
 use crate::pipeline::{Core, Fault, now};
+use countersign_ledger::evidence::rules::DECISION_SECONDS_MAX;
 use countersign_ledger::evidence::step::{Int, RequestReceived, RequestRejected, Verdict};
 use countersign_ledger::evidence::{Class, Phase, Reason, Step, TraceId};
 use countersign_ledger::store::{Append, AppendError, Appended, Payload, TraceHead};
@@ -189,7 +190,8 @@ fn opening_append(
         guards.extend(registry.by_pseudonym(principal).map(|principal| principal.guard()));
     }
     guards.extend(registry.rules_guards());
-    Ok(Append { payloads, guards, ..Append::opening(request.trace, steps) })
+    let deadline = Some(now + DECISION_SECONDS_MAX);
+    Ok(Append { payloads, guards, deadline, ..Append::opening(request.trace, steps) })
 }
 
 /// Asks policy, with the table's columns as the source has them now.

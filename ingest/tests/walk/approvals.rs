@@ -13,14 +13,14 @@ use countersign_ledger::evidence::{Step, TraceId};
 use countersign_ledger::tlog::Hash;
 use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-fn mail() -> Wish {
+pub fn mail() -> Wish {
     Wish { limit: Some(5), purpose: "support".into(), ..pg_people(&["id", "email"]) }
 }
 
 /// A request of the bot that waits.
-fn waiting(world: &World, wish: &Wish) -> (TraceId, Inbox, Checked) {
+pub fn waiting(world: &World, wish: &Wish) -> (TraceId, Inbox, Checked) {
     let bot = world.client("bot").unwrap();
     let (trace, token) = bot.sign_request(&bot.claims(wish).unwrap()).unwrap();
     let mut inbox = bot.listen().unwrap();
@@ -31,7 +31,7 @@ fn waiting(world: &World, wish: &Wish) -> (TraceId, Inbox, Checked) {
     (trace, inbox, checked)
 }
 
-fn deliver(inbox: &mut Inbox, trace: TraceId) -> Answer {
+pub fn deliver(inbox: &mut Inbox, trace: TraceId) -> Answer {
     inbox.wait(trace, PATIENCE, false).unwrap()
 }
 

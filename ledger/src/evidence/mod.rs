@@ -10,6 +10,7 @@ pub mod digest;
 pub mod entry;
 pub mod jws;
 pub mod receipt;
+pub mod row;
 pub mod rules;
 pub mod step;
 
@@ -17,5 +18,6 @@ pub use commitment::{Class, Commitment, Salt};
 pub use digest::{TraceId, chunk_commitment, part_digest};
 pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES};
 pub use receipt::{Receipt, ReceiptError};
+pub use row::{RowProof, RowsOf};
 pub use rules::{Phase, TraceState, Violation};
 pub use step::{Int, Reason, Step};

@@ -21,9 +21,24 @@ use super::{
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
 
+/// How long a decision may wait for its entry, in seconds. Whoever decides gives the sequencer this deadline, so that `time` in
+/// `policy.decided` is the time that it says.
+pub const DECISION_SECONDS_MAX: u64 = 600;
+
 /// Gives `then` where `trace` is the name that its first entry must have.
 fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) -> Result<Phase, Violation> {
     if trace == expected { Ok(then) } else { Err(Violation::Name { found, trace }) }
+}
+
+/// Whether an identity may be called so in entries.
+fn is_pseudonym(name: &str) -> bool {
+    let hex = name.strip_prefix("id-").unwrap_or_default();
+    hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Whether a transform replaces every cell, nulls included, so that not even their number remains.
+fn hides_all(transform: &str) -> bool {
+    matches!(transform, "null" | "redact") || transform.starts_with("constant(")
 }
 
 /// Where a trace stands after its last entry.
@@ -198,6 +213,15 @@ impl TraceState {
                 if s.kind == Kind::Agent && s.owner.is_none() {
                     return Err(Violation::Decision("an agent without an owner".into()));
                 }
+                if !is_pseudonym(&s.identity) {
+                    // A name in its place would be personal data, and here to stay.
+                    return Err(Violation::Subject {
+                        found,
+                        what: "identity",
+                        named: s.identity.clone(),
+                        expected: "id- and 16 hex digits".into(),
+                    });
+                }
                 self.subject = Some(s.identity.clone());
                 named(found, trace, TraceId::identity(&s.identity), P::Standing)?
             }
@@ -250,6 +274,15 @@ impl TraceState {
                         expected: self.table.as_ref().map(|(c, t)| format!("{c}.{t}")).unwrap_or_default(),
                     });
                 }
+                // A column that was not fetched cannot leave; one that is fetched beyond those may serve a filter.
+                if let Some((column, ..)) = self.columns.iter().find(|(column, ..)| !s.columns.contains(column)) {
+                    return Err(Violation::Subject {
+                        found,
+                        what: "columns",
+                        named: s.columns.join(", "),
+                        expected: format!("{column} among them"),
+                    });
+                }
                 self.attempt = s.attempt;
                 P::Queried
             }
@@ -260,6 +293,9 @@ impl TraceState {
             }
             (P::Masked, Step::DeliveryIntended(s)) => {
                 self.expect_attempt(found, s.attempt, self.attempt)?;
+                if s.parts == Int::ZERO {
+                    return Err(Violation::Account("a chunk of no parts: one without rows is one part".into()));
+                }
                 self.same_subject(found, "identity", &s.to, P::Intended)?
             }
             (P::Intended, Step::DeliveryCommitted(s)) => {
@@ -390,6 +426,23 @@ impl TraceState {
             }
             if rule != "clear" && did.transform == "clear" {
                 return Err(Violation::Account(format!("`{column}` is masked by `{rule}`, yet nothing ran")));
+            }
+            // Where a rule does not fit a column's type, `null` takes its place.
+            if did.transform != *rule && did.transform != "null" {
+                return Err(Violation::Account(format!(
+                    "`{column}` is masked by `{rule}`, yet `{}` ran",
+                    did.transform
+                )));
+            }
+            if did.changed > did.seen {
+                let (changed, seen) = (did.changed, did.seen);
+                return Err(Violation::Account(format!("`{column}`: {changed} cells changed of {seen} seen")));
+            }
+            if hides_all(&did.transform) && did.changed != did.seen {
+                let (changed, seen) = (did.changed, did.seen);
+                let why =
+                    format!("`{column}`: `{}` replaces every cell, yet {changed} of {seen} changed", did.transform);
+                return Err(Violation::Account(why));
             }
         }
         Ok(())

@@ -1,0 +1,121 @@
+//! Single rows: each is proved alone, by the same line whichever format it was delivered in, and by no other.
+
+use crate::approvals::{HOUR, deliver, mail, waiting};
+use crate::support::Folder;
+use crate::world::{World, binary, expect, people, pg_people, settle};
+use countersign::client::{Answer, Wish};
+use countersign::identity::claims::ApprovalDecision;
+use countersign::pipeline::status::Word;
+use countersign_ledger::evidence::row::{Row, RowProof};
+use countersign_ledger::evidence::{Class, Receipt, Step};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Writes a chunk's parts and its receipt; gives the parts.
+fn save(dir: &Path, name: &str, answer: &Answer) -> Vec<PathBuf> {
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join(format!("{name}.receipt")), &answer.receipt).unwrap();
+    let write = |(i, part): (usize, &Vec<u8>)| {
+        let path = dir.join(format!("{name}.part-{:04}.{}", i + 1, answer.format));
+        std::fs::write(&path, part).unwrap();
+        path
+    };
+    answer.parts.iter().enumerate().map(write).collect()
+}
+
+fn rows(parts: &[PathBuf], receipt: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(binary("countersign").unwrap());
+    command.arg("rows").args(parts).arg("--receipt").arg(receipt).args(more).output().unwrap()
+}
+
+fn verify(world: &World, row: &Path, receipt: &Path) -> Option<i32> {
+    let mut command = Command::new(binary("countersign-verify").unwrap());
+    command.arg("row").arg(row).arg("--receipt").arg(receipt).arg("--key").arg(world.dir().join("ledger.vkey"));
+    command.output().unwrap().status.code()
+}
+
+#[test]
+fn each_row_is_proved_alone_whatever_its_format() {
+    let world = World::shared();
+    let dir = Folder::new("rows").unwrap();
+    let columns = ["id", "name", "born", "tags", "country", "\"; drop table", "balance", "ratio"];
+    let mut said: Vec<Vec<String>> = Vec::new();
+    let mut receipts = Vec::new();
+    for format in ["arrow", "jsonl"] {
+        let wish = Wish { limit: Some(37), format: format.into(), ..pg_people(&columns) };
+        let (_, answer) = world.ask("reports", &wish).unwrap();
+        expect(&answer, Word::Delivered, None);
+        let parts = save(dir.path(), format, &answer);
+        let receipt = dir.path().join(format!("{format}.receipt"));
+        let output = rows(&parts, &receipt, &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 37);
+        let masked = Receipt::decode(&answer.receipt).unwrap().mask_account().unwrap();
+        assert!(matches!(&masked.body, Step::ChunkMasked(s) if s.rows_root.is_some()));
+        let row = |line: &&str| RowProof::decode(line).unwrap().verify(&masked).unwrap().row.to_owned();
+        said.push(lines.iter().map(row).collect());
+        if format == "jsonl" {
+            let delivered = String::from_utf8(answer.parts.concat()).unwrap();
+            assert_eq!(delivered.lines().map(str::to_owned).collect::<Vec<_>>(), said[1]);
+        }
+        // One line, all lines, and a line that says something else.
+        let file = dir.path().join("row");
+        let one = rows(&parts, &receipt, &["--row", "17"]).stdout;
+        assert_eq!(String::from_utf8(one.clone()).unwrap().trim_end(), lines[17]);
+        std::fs::write(&file, &one).unwrap();
+        assert_eq!(verify(world, &file, &receipt), Some(0));
+        assert!(Row::decode(RowProof::decode(lines[17]).unwrap().line).unwrap().row.contains("\"id\":17"));
+        std::fs::write(&file, lines[17].replace("\"id\":17", "\"id\":18")).unwrap();
+        assert_eq!(verify(world, &file, &receipt), Some(1));
+        std::fs::write(&file, &text).unwrap();
+        assert_eq!(verify(world, &file, &receipt), Some(0));
+        receipts.push(receipt);
+        // Parts that are not the chunk's are refused before anything is said about their rows.
+        let mut bytes = std::fs::read(&parts[0]).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&parts[0], bytes).unwrap();
+        assert!(!rows(&parts, &receipt, &[]).status.success());
+    }
+    assert_eq!(said[0], said[1], "a row has one text");
+    // The other chunk holds the same rows, and is another chunk.
+    assert_eq!(verify(world, &dir.path().join("row"), &receipts[0]), Some(1));
+    // A table without a row tree.
+    let (_, answer) = world.ask("reports", &people(&["id", "name"])).unwrap();
+    let parts = save(dir.path(), "plain", &answer);
+    let receipt = dir.path().join("plain.receipt");
+    let output = rows(&parts, &receipt, &[]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("no row tree"));
+    assert_eq!(verify(world, &dir.path().join("row"), &receipt), Some(3));
+    world.prove().unwrap();
+    if let Some(keep) = std::env::var_os("COUNTERSIGN_KEEP_EVIDENCE") {
+        keep_evidence(world, Path::new(&keep));
+    }
+}
+
+/// What `verify-tool/tests/data` is made of: evidence of every kind that a running service leaves, as it comes.
+fn keep_evidence(world: &World, dir: &Path) {
+    let (trace, mut inbox, checked) = waiting(world, &mail());
+    world.client("dana").unwrap().answer(&checked, ApprovalDecision::Grant, "case 17", HOUR).unwrap();
+    expect(&deliver(&mut inbox, trace), Word::Delivered, None);
+    let (trace, mut inbox, checked) = waiting(world, &mail());
+    world.client("erin").unwrap().answer(&checked, ApprovalDecision::Deny, "no", HOUR).unwrap();
+    expect(&deliver(&mut inbox, trace), Word::Denied, None);
+    waiting(world, &mail());
+    for _ in 0..60 {
+        world.ask("outsider", &people(&["id"])).unwrap();
+    }
+    settle(world).unwrap();
+    let wish = Wish { limit: Some(20), format: "jsonl".into(), ..pg_people(&["id", "name", "born"]) };
+    let (_, answer) = world.ask("reports", &wish).unwrap();
+    let parts = save(&dir.join("chunks"), "chunk", &answer);
+    let output = rows(&parts, &dir.join("chunks/chunk.receipt"), &["--row", "7"]);
+    std::fs::write(dir.join("chunks/chunk.row"), output.stdout).unwrap();
+    let ledger = &world.service().core.ledger;
+    ledger.wait_published().unwrap();
+    let all: Vec<Class> = Class::ALL.into_iter().filter(|c| !matches!(c, Class::Chunk | Class::Rejected)).collect();
+    ledger.export(&dir.join("export"), &all).unwrap();
+    std::fs::copy(world.dir().join("ledger.vkey"), dir.join("ledger.vkey")).unwrap();
+}
