@@ -22,18 +22,28 @@
 //! id = { class = "public", type = "int64" }                # a type is needed for CSV only, where a column without one is text
 //! email = "pii.email"                                      # short for { class = "pii.email" }
 //! iban = { class = "pii.email", mask = "keep_last(4)" }    # takes the place of the class's mask
+//! profile = "public"
+//! [tables."shop.customers".paths]                          # what lies inside columns: structs, lists and JSON text alike
+//! "profile.emergency.ssn" = "pii.ssn"                      # written as columns are, at most 64 of a table
+//! "**.email" = "pii.email"                                 # at any depth in any column
 //! ```
 //!
 //! Detectors are read as [`crate::detect`] says; their patterns have no look-around and no back-references.
 //!
+//! A path (see [`path`](crate::path)) that names a column must name a listed one. In a column of type text a path is taken
+//! to be a way into JSON text if it names the column; other paths leave such columns alone. What is in a column that paths lead
+//! into and no path addresses follows the column's own class. What several paths address gets the most restrictive of their masks.
+//!
 //! Purposes and classes are 1 to 64 of `a-z 0-9 _ . -`, connections 1 to 64 of `A-Z a-z 0-9 _ -`. A class names no rights:
 //! those come from policies. A column of the table that isn't listed has the class [`UNCLASSIFIED`] and is redacted for
-//! everybody. A mask that doesn't fit a column's stated type is an error here; where the type is known only later, `null`
-//! takes its place.
+//! everybody. A mask that doesn't fit a column's stated type is an error here. Where the type is known only from the source,
+//! [`Catalog::misfits`] finds it, and [`decide`](crate::decide) refuses.
 
 use crate::detect::{Custom, Detectors, Find};
 use crate::load::{LoadError, Source};
-use crate::schema::ColumnType;
+use crate::nested;
+use crate::path::{MAX_PATHS, Path, PathError};
+use crate::schema::{ColumnType, TableSchema};
 use crate::transform::{self, Mask};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -53,6 +63,7 @@ pub struct Catalog {
     classes: BTreeMap<String, Mask>,
     tables: BTreeMap<(String, String), Table>,
     detectors: Vec<Custom>,
+    file: String,
     digest: [u8; 32],
 }
 
@@ -65,6 +76,21 @@ pub struct Table {
     pub limits: Limits,
     /// The classified columns.
     pub columns: BTreeMap<String, Column>,
+    /// What is classified inside of columns, in the order of the paths' texts.
+    pub paths: Vec<PathRule>,
+}
+
+/// Something inside of columns that is classified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRule {
+    /// Where it is.
+    pub path: Path,
+    /// Its class.
+    pub class: String,
+    /// The mask for those who may not see it clear: its own, or else its class's.
+    pub mask: Mask,
+    /// The line of the catalog that says so.
+    pub line: usize,
 }
 
 /// A classified column.
@@ -76,6 +102,29 @@ pub struct Column {
     pub mask: Mask,
     /// Its type, if the catalog states one.
     pub column_type: Option<ColumnType>,
+    /// The line of the catalog that says how it is masked.
+    pub line: usize,
+}
+
+impl Table {
+    /// The rules for what lies inside a column of this type.
+    pub fn paths_into<'a>(
+        &'a self,
+        column: &'a str,
+        column_type: &ColumnType,
+    ) -> impl Iterator<Item = &'a PathRule> + use<'a> {
+        let (any, named) = match column_type {
+            ColumnType::List(_) | ColumnType::Struct(_) | ColumnType::Json => (true, true),
+            // Not every text is JSON.
+            ColumnType::Text => (false, true),
+            _ => (false, false),
+        };
+        let leads = move |rule: &&PathRule| match rule.path.column() {
+            Some(name) => named && name == column,
+            None => any,
+        };
+        self.paths.iter().filter(leads)
+    }
 }
 
 /// The limits of one chunk.
@@ -143,7 +192,49 @@ impl Catalog {
                 tables.insert((connection, name), loader.table_entry(table, &classes)?);
             }
         }
-        Ok(Self { purposes, classes, tables, detectors, digest: Sha256::digest(text.as_bytes()).into() })
+        Ok(Self {
+            purposes,
+            classes,
+            tables,
+            detectors,
+            file: file.to_owned(),
+            digest: Sha256::digest(text.as_bytes()).into(),
+        })
+    }
+
+    /// What doesn't fit a table as its source has it: masks that don't fit the type of what they mask, and paths that lead to
+    /// nothing in a column whose type says what is in it. Each with the catalog's line and what would fit. Columns that the source
+    /// doesn't have are no misfit: nobody gets them.
+    pub fn misfits(&self, connection: &str, table: &str, schema: &TableSchema) -> Vec<LoadError> {
+        let Some(table) = self.table(connection, table) else { return Vec::new() };
+        let error = |line, reason| LoadError { file: self.file.clone(), line, reason };
+        let mut misfits = Vec::new();
+        for (name, column) in &table.columns {
+            let column_type = schema.column_type(name).filter(|t| !matches!(t, ColumnType::Unsupported(_)));
+            let Some(column_type) = column_type else { continue };
+            if let Some(reason) = misfit(&column.mask, &format!("column `{}`", name.escape_debug()), column_type) {
+                misfits.push(error(column.line, reason));
+            }
+            let rules = table.paths_into(name, column_type).collect::<Vec<_>>();
+            let masks = rules.iter().map(|rule| (&rule.path, Some(&rule.mask))).collect::<Vec<_>>();
+            for misfit in nested::misfits(name, column_type, &masks) {
+                misfits.extend(rules.get(misfit.path).map(|rule| error(rule.line, misfit.to_string())));
+            }
+        }
+        for rule in &table.paths {
+            let column = rule.path.column().and_then(|name| Some((name, schema.column_type(name)?)));
+            if let Some((name, column_type)) = column
+                && table.paths_into(name, column_type).next().is_none()
+            {
+                let reason = format!(
+                    "path `{}` leads into column `{name}` of type {column_type}, in which there is nothing",
+                    rule.path
+                );
+                misfits.push(error(rule.line, reason));
+            }
+        }
+        misfits.sort_by_key(|misfit| misfit.line);
+        misfits
     }
 
     /// SHA-256 of the text.
@@ -304,12 +395,28 @@ impl<'a> Loader<'a> {
     }
 
     fn table_entry(&self, value: &Entry<'a>, classes: &BTreeMap<String, Mask>) -> Result<Table, LoadError> {
-        let known = ["key", "max_rows", "max_bytes", "max_seconds", "columns"];
+        let known = ["key", "max_rows", "max_bytes", "max_seconds", "columns", "paths"];
         let entries = self.keys(self.table(value, "a table")?, "a table", &known)?;
         let mut columns = BTreeMap::new();
         if let Some(listed) = entries.get("columns") {
             for (name, column) in self.table(listed, "`columns`")? {
                 columns.insert(name.get_ref().to_string(), self.column(name, column, classes)?);
+            }
+        }
+        let mut paths = Vec::new();
+        if let Some(listed) = entries.get("paths") {
+            for (path, rule) in self.table(listed, "`paths`")? {
+                paths.push(self.path(path, rule, classes, &columns)?);
+            }
+            if paths.len() > MAX_PATHS {
+                return Err(self.error(listed, format!("{} paths, at most {MAX_PATHS} allowed", paths.len())));
+            }
+            paths.sort_by_cached_key(|rule| rule.path.to_string());
+            if let Some([one, other]) =
+                paths.windows(2).find(|pair| matches!(pair, [one, other] if one.path == other.path))
+            {
+                let reason = format!("path `{}` stands here twice", one.path);
+                return Err(LoadError { file: self.source.file.to_owned(), line: one.line.max(other.line), reason });
             }
         }
         let key = match entries.get("key") {
@@ -332,7 +439,23 @@ impl<'a> Loader<'a> {
             bytes: limit("max_bytes", default.bytes)?,
             seconds: limit("max_seconds", default.seconds)?,
         };
-        Ok(Table { key, limits, columns })
+        Ok(Table { key, limits, columns, paths })
+    }
+
+    fn path(
+        &self,
+        key: &Key<'a>,
+        value: &Entry<'a>,
+        classes: &BTreeMap<String, Mask>,
+        columns: &BTreeMap<String, Column>,
+    ) -> Result<PathRule, LoadError> {
+        let path: Path = key.get_ref().parse().map_err(|error: PathError| self.error(key, error.to_string()))?;
+        if let Some(column) = path.column().filter(|column| !columns.contains_key(*column)) {
+            let column = column.escape_debug();
+            return Err(self.error(key, format!("path `{path}` leads into column `{column}`, which is not listed")));
+        }
+        let rule = self.rule(key, value, &format!("path `{path}`"), &["class", "mask"], classes)?;
+        Ok(PathRule { path, class: rule.class, mask: rule.mask, line: rule.line })
     }
 
     fn limit(&self, name: &str, value: &Entry<'a>) -> Result<u64, LoadError> {
@@ -344,14 +467,30 @@ impl<'a> Loader<'a> {
     }
 
     fn column(&self, key: &Key<'a>, value: &Entry<'a>, classes: &BTreeMap<String, Mask>) -> Result<Column, LoadError> {
-        let name = key.get_ref().to_string();
-        let what = format!("column `{}`", name.escape_debug());
+        let what = format!("column `{}`", key.get_ref().escape_debug());
+        let column = self.rule(key, value, &what, &["class", "mask", "type"], classes)?;
+        let misfit = column.column_type.as_ref().and_then(|column_type| misfit(&column.mask, &what, column_type));
+        match misfit {
+            Some(reason) => Err(LoadError { file: self.source.file.to_owned(), line: column.line, reason }),
+            None => Ok(column),
+        }
+    }
+
+    /// A class, or a table with a class and whatever else of `known`.
+    fn rule(
+        &self,
+        key: &Key<'a>,
+        value: &Entry<'a>,
+        what: &str,
+        known: &[&str],
+        classes: &BTreeMap<String, Mask>,
+    ) -> Result<Column, LoadError> {
         let (class, own_mask, stated_type) = match value.get_ref().as_str() {
             Some(_) => (value, None, None),
             None => {
                 let table =
-                    value.get_ref().as_table().ok_or_else(|| self.wrong_kind(value, &what, "a string or a table"))?;
-                let entries = self.keys(table, &what, &["class", "mask", "type"])?;
+                    value.get_ref().as_table().ok_or_else(|| self.wrong_kind(value, what, "a string or a table"))?;
+                let entries = self.keys(table, what, known)?;
                 let class = *entries.get("class").ok_or_else(|| self.error(key, format!("{what} has no `class`")))?;
                 (class, entries.get("mask").copied(), entries.get("type").copied())
             }
@@ -368,15 +507,16 @@ impl<'a> Loader<'a> {
             ),
             None => None,
         };
-        if let Some(column_type) = &column_type
-            && mask.output_type(column_type).is_none()
-        {
-            let fitting = transform::fitting(column_type);
-            let reason = format!("mask `{mask}` does not fit {what} of type {column_type}, fitting are {fitting}");
-            return Err(self.error(own_mask.unwrap_or(value), reason));
-        }
-        Ok(Column { class: class_name.to_owned(), mask, column_type })
+        let line = self.source.line(own_mask.unwrap_or(value).span().start);
+        Ok(Column { class: class_name.to_owned(), mask, column_type, line })
     }
+}
+
+/// Why a mask doesn't fit a type, if it doesn't.
+fn misfit(mask: &Mask, what: &str, column_type: &ColumnType) -> Option<String> {
+    let fits = mask.output_type(column_type).is_some();
+    let fitting = || transform::fitting(column_type);
+    (!fits).then(|| format!("mask `{mask}` does not fit {what} of type {column_type}, fitting are {}", fitting()))
 }
 
 /// Whether purposes and classes may be called so.

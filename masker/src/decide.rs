@@ -4,7 +4,8 @@
 //! **Columns.** For each column Cedar is asked for `read_clear` and for `read`. A `forbid` on `read` refuses the column
 //! whatever `read_clear` says; else a permit for `read_clear` gives it clear; else a permit for `read` gives it masked, by
 //! the join of the determining permits' `@mask`s, or if none has one by the catalog's mask. A column that the catalog
-//! doesn't list is redacted for everybody. If one requested column is refused or unknown, the whole request is, with the
+//! doesn't list is redacted for everybody. What is inside a column and has a class of its own, by a path of the catalog, is decided
+//! likewise, as if the column had that class; where that comes to a refusal, it is masked by `null`. If one requested column is refused or unknown, the whole request is, with the
 //! same answer as for an unknown table: [`DenyReason::Forbidden`] and no policy names.
 //!
 //! **Rows.** A caller may filter by columns and take a range of a column only if he may read them clear, asked for or not.
@@ -16,19 +17,23 @@
 //! `read_clear` together with the right they were attached to, so put what must hold in any case on the permits for `read` too.
 //!
 //! **Faults.** If any policy fails at evaluation for any of these columns, or a policy's row filter doesn't fit the table,
-//! the request is denied ([`DenyReason::PolicyError`]).
+//! the request is denied ([`DenyReason::PolicyError`]); so it is if a mask doesn't fit what it would mask, or a path leads to
+//! nothing ([`DenyReason::MaskType`]).
 
-use crate::catalog::{Catalog, Limits, UNCLASSIFIED};
+use crate::access::{Access, Answers, Asking, Right};
+use crate::catalog::{Catalog, Limits, PathRule, UNCLASSIFIED};
 use crate::filter::{self, CompareOp, Condition, Predicate, Value};
+use crate::nested;
+use crate::path::Path;
 use crate::plan::Plan;
-use crate::policy::{Evaluator, Policies, PolicyFault, Subject, World};
-use crate::schema::TableSchema;
+use crate::policy::{Policies, PolicyFault, Subject};
+use crate::schema::{ColumnType, TableSchema};
 use crate::transform::Mask;
-use cedar_policy::EntityUid;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a chunk request asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -97,6 +102,8 @@ pub enum DenyReason {
     Forbidden,
     /// A policy failed at evaluation or doesn't fit the table.
     PolicyError,
+    /// The mask of a column, or of a path in it, doesn't fit its type, or a path leads to nothing: catalog or policy must be mended.
+    MaskType,
     /// A filter or range on a column that the caller may not read clear, or that doesn't exist.
     FilterNotAllowed,
     /// A value or operator in a filter or range doesn't fit its column.
@@ -117,6 +124,7 @@ impl DenyReason {
         match self {
             Self::Forbidden => "forbidden",
             Self::PolicyError => "policy_error",
+            Self::MaskType => "mask_type",
             Self::FilterNotAllowed => "filter_not_allowed",
             Self::FilterType => "filter_type",
             Self::FilterSyntax => "filter_syntax",
@@ -150,6 +158,31 @@ pub struct ColumnObligation {
     pub class: String,
     /// Clear or masked.
     pub rule: Rule,
+    /// How what is inside of it leaves, where that is decided for itself; in the order of the paths' texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathObligation>,
+}
+
+/// How something inside a column leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathObligation {
+    /// Where it is.
+    pub path: Path,
+    /// Its class.
+    pub class: String,
+    /// Clear or masked.
+    pub rule: Rule,
+}
+
+impl Rule {
+    /// The mask, if there is one.
+    pub fn mask(&self) -> Option<&Mask> {
+        match self {
+            Self::Clear => None,
+            Self::Mask(mask) => Some(mask),
+        }
+    }
 }
 
 /// Clear or masked; written as `clear` or as the mask.
@@ -193,7 +226,8 @@ impl Obligations {
     }
 
     /// The JSON `{"columns":[{"column","class","rule"}…],"rows":…,"limit":{"rows","bytes","seconds"}}`, members in this order,
-    /// no spaces; `rows` is null without a row filter.
+    /// no spaces; `rows` is null without a row filter. A column whose inside is decided for itself has a member
+    /// `"paths":[{"path","class","rule"}…]` after its rule.
     pub fn canonical_json(&self) -> Vec<u8> {
         // Strings and integers always serialize.
         serde_json::to_vec(self).unwrap_or_default()
@@ -216,7 +250,14 @@ impl Obligations {
         let mut less = Vec::new();
         for new in &self.columns {
             let old = approved.columns.iter().find(|old| old.column == new.column);
-            if !old.is_some_and(|old| covers(&old.rule, &new.rule)) {
+            // Several paths can address one place: only where they are the same is it enough to compare them one by one.
+            let cover_paths = |old: &[PathObligation], new: &[PathObligation]| {
+                let same = |(old, new): (&PathObligation, &PathObligation)| {
+                    old.path == new.path && covers(&old.rule, &new.rule)
+                };
+                old.len() == new.len() && old.iter().zip(new).all(same)
+            };
+            if !old.is_some_and(|old| covers(&old.rule, &new.rule) && cover_paths(&old.paths, &new.paths)) {
                 less.push(new.column.clone());
             }
         }
@@ -239,8 +280,21 @@ pub fn decide(
     subject: &Subject,
     ask: &Ask,
 ) -> Decision {
+    decide_with(None, policies, catalog, schema, subject, ask)
+}
+
+/// [`decide`], without asking Cedar again what it has answered before.
+pub fn decide_with(
+    answers: Option<&Answers>,
+    policies: &Policies,
+    catalog: &Catalog,
+    schema: Option<&TableSchema>,
+    subject: &Subject,
+    ask: &Ask,
+) -> Decision {
     let reads_time = policies.reads_time();
-    match permitted(policies, catalog, schema, subject, ask) {
+    let asking = Asking::new(policies, catalog, subject, &ask.purpose, (&ask.connection, &ask.table), answers);
+    match permitted(policies, catalog, schema, asking, ask) {
         Ok(permitted) => Decision {
             verdict: match permitted.approvals {
                 groups if groups.is_empty() => Verdict::Permit,
@@ -263,14 +317,19 @@ pub fn decide(
 
 /// Whether every column that is asked for could be read, masked or clear, if the table has it: what policy and catalog say without
 /// the source. A policy that fails counts as a yes here, since [`decide`] then names it.
-pub fn may_read(policies: &Policies, catalog: &Catalog, subject: &Subject, ask: &Ask) -> bool {
+pub fn may_read(
+    answers: Option<&Answers>,
+    policies: &Policies,
+    catalog: &Catalog,
+    subject: &Subject,
+    ask: &Ask,
+) -> bool {
     let Some(table) = catalog.table(&ask.connection, &ask.table) else { return false };
-    let mut world = World::new(subject);
-    let table_uid = world.table(&ask.connection, &ask.table);
-    let classed = |column: &String| table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
-    let uids = ask.columns.iter().map(|column| world.column(&table_uid, column, classed(column))).collect::<Vec<_>>();
-    let Ok(evaluator) = world.evaluator(policies, subject, Some(&ask.purpose)) else { return true };
-    uids.iter().all(|uid| column_access(&evaluator, uid).map_or(true, |access| access.right != Right::None))
+    let mut asking = Asking::new(policies, catalog, subject, &ask.purpose, (&ask.connection, &ask.table), answers);
+    let classed = |column: &str| table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
+    let mut may =
+        |column: &str| asking.access(column, classed(column)).map_or(true, |access| access.right != Right::None);
+    ask.columns.iter().all(|column| may(column))
 }
 
 struct Permitted {
@@ -310,7 +369,7 @@ fn permitted(
     policies: &Policies,
     catalog: &Catalog,
     schema: Option<&TableSchema>,
-    subject: &Subject,
+    mut asking: Asking<'_>,
     ask: &Ask,
 ) -> Result<Permitted, Denied> {
     if !catalog.purposes().contains(&ask.purpose) {
@@ -331,18 +390,11 @@ fn permitted(
     let touched = ask.columns.iter().map(String::as_str).chain(filtered.iter().copied()).chain(ranged);
     let touched = touched.filter(|column| schema.column_type(column).is_some()).collect::<BTreeSet<_>>();
 
-    let mut world = World::new(subject);
-    let table_uid = world.table(&ask.connection, &ask.table);
-    let mut uids = BTreeMap::new();
-    for column in touched {
-        let class = table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
-        uids.insert(column, world.column(&table_uid, column, class));
-    }
-    let evaluator = world.evaluator(policies, subject, Some(&ask.purpose))?;
+    let classed = |column: &str| table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str());
     let mut access = BTreeMap::new();
     for column in &ask.columns {
-        if let Some((column, uid)) = uids.get_key_value(column.as_str()) {
-            access.insert(*column, column_access(&evaluator, uid)?);
+        if let Some(column) = touched.get(column.as_str()) {
+            access.insert(*column, asking.access(column, classed(column))?);
         }
     }
     let asked = |column: &String| access.get(column.as_str()).filter(|access| access.right != Right::None);
@@ -351,10 +403,19 @@ fn permitted(
     }
 
     let filter = parsed.as_ref().map_err(|_| DenyReason::FilterSyntax)?;
-    for (column, uid) in &uids {
+    for column in &touched {
         if !access.contains_key(column) {
-            access.insert(column, column_access(&evaluator, uid)?);
+            access.insert(column, asking.access(column, classed(column))?);
         }
+    }
+    let mut inside = BTreeMap::new();
+    for column in ask.columns.iter().filter(|column| table.columns.contains_key(*column)) {
+        let Some(column_type) = schema.column_type(column) else { continue };
+        let mut paths = Vec::new();
+        for rule in table.paths_into(column, column_type) {
+            paths.push((rule, asking.access(column, &rule.class)?));
+        }
+        inside.insert(column.as_str(), paths);
     }
     let is_clear = |column: &str| {
         table.columns.contains_key(column) && access.get(column).is_some_and(|access| access.right == Right::Clear)
@@ -364,7 +425,9 @@ fn permitted(
         return Err(DenyReason::FilterNotAllowed.into());
     }
 
-    let determining = access.values().flat_map(|access| &access.policies).cloned().collect::<BTreeSet<_>>();
+    let of_paths = inside.values().flatten().map(|(_, access)| access);
+    let determining = access.values().chain(of_paths).flat_map(|access| &access.policies).cloned();
+    let determining = determining.collect::<BTreeSet<_>>();
     let terms = determining.iter().filter_map(|id| policies.terms(id).map(|terms| (id, terms)));
     let mut approvals = BTreeSet::new();
     let mut rows = BTreeMap::new();
@@ -392,21 +455,42 @@ fn permitted(
         conditions.extend(range_conditions(range, schema)?);
     }
 
-    let rule = |column: &str| match table.columns.get(column) {
-        None => Rule::Mask(Mask::Redact),
-        Some(_) if is_clear(column) => Rule::Clear,
-        Some(entry) => {
-            let permits = access.get(column).map(|access| &access.policies);
-            let masks = permits.into_iter().flatten().filter_map(|id| policies.terms(id)?.mask.clone());
-            Rule::Mask(masks.reduce(Mask::more_restrictive).unwrap_or_else(|| entry.mask.clone()))
-        }
+    let masked = |access: &Access, mask: &Mask| {
+        let masks = access.policies.iter().filter_map(|id| policies.terms(id)?.mask.clone());
+        Rule::Mask(masks.reduce(Mask::more_restrictive).unwrap_or_else(|| mask.clone()))
+    };
+    let rule = |column: &str| match (table.columns.get(column), access.get(column)) {
+        (Some(_), Some(access)) if access.right == Right::Clear => Rule::Clear,
+        (Some(entry), Some(access)) => masked(access, &entry.mask),
+        _ => Rule::Mask(Mask::Redact),
+    };
+    let of_path = |(path, access): &(&PathRule, Arc<Access>)| PathObligation {
+        path: path.path.clone(),
+        class: path.class.clone(),
+        rule: match access.right {
+            Right::None => Rule::Mask(Mask::Null),
+            Right::Masked => masked(access, &path.mask),
+            Right::Clear => Rule::Clear,
+        },
     };
     let columns = ask.columns.iter().map(|column| ColumnObligation {
         column: column.clone(),
-        class: table.columns.get(column).map_or(UNCLASSIFIED, |column| column.class.as_str()).to_owned(),
+        class: classed(column).to_owned(),
         rule: rule(column),
+        paths: inside.get(column.as_str()).into_iter().flatten().map(of_path).collect(),
     });
-    let obligations = Obligations { columns: columns.collect(), rows: rows.as_ref().map(Predicate::to_string), limit };
+    let columns = columns.collect::<Vec<_>>();
+    if let Some(misfit) =
+        columns.iter().find(|column| schema.column_type(&column.column).is_some_and(|t| !column.fits(t)))
+    {
+        let of_paths = inside.get(misfit.column.as_str()).into_iter().flatten().map(|(_, access)| access);
+        let permits =
+            access.get(misfit.column.as_str()).into_iter().chain(of_paths).flat_map(|access| &access.policies);
+        let masking = permits.filter(|id| policies.terms(id).is_some_and(|terms| terms.mask.is_some()));
+        let policies = masking.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        return Err(Denied { reason: DenyReason::MaskType, policies });
+    }
+    let obligations = Obligations { columns, rows: rows.as_ref().map(Predicate::to_string), limit };
     let types = ask.columns.iter().filter_map(|column| Some((column.clone(), schema.column_type(column)?.clone())));
     let order_by = table.key.clone().filter(|key| is_clear(key));
     let plan = Plan {
@@ -422,31 +506,19 @@ fn permitted(
     Ok(Permitted { approvals, policies: determining, obligations, plan })
 }
 
-/// What a caller may see of a column.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
-    None,
-    Masked,
-    Clear,
-}
+impl ColumnObligation {
+    /// Whether its rules can be applied to a column of this type. One that can't be fetched is refused by its source.
+    fn fits(&self, column_type: &ColumnType) -> bool {
+        let fits = |mask: &Mask| mask.output_type(column_type).is_some();
+        matches!(column_type, ColumnType::Unsupported(_))
+            || (self.rule.mask().is_none_or(fits)
+                && nested::misfits(&self.column, column_type, &self.path_masks().collect::<Vec<_>>()).is_empty())
+    }
 
-struct Access {
-    right: Right,
-    policies: BTreeSet<String>,
-}
-
-fn column_access(evaluator: &Evaluator<'_>, column: &EntityUid) -> Result<Access, PolicyFault> {
-    let clear = evaluator.ask("read_clear", column)?;
-    let masked = evaluator.ask("read", column)?;
-    let forbidden = !masked.allowed && !masked.policies.is_empty();
-    Ok(if forbidden || !(clear.allowed || masked.allowed) {
-        Access { right: Right::None, policies: BTreeSet::new() }
-    } else if clear.allowed {
-        Access { right: Right::Clear, policies: clear.policies }
-    } else {
-        // Forbids of `read_clear` helped to determine that the column is masked.
-        Access { right: Right::Masked, policies: &masked.policies | &clear.policies }
-    })
+    /// Its paths with their masks, none for clear.
+    pub(crate) fn path_masks(&self) -> impl Iterator<Item = (&Path, Option<&Mask>)> {
+        self.paths.iter().map(|path| (&path.path, path.rule.mask()))
+    }
 }
 
 fn range_conditions(range: &KeyRange, schema: &TableSchema) -> Result<Vec<Predicate>, Denied> {

@@ -629,7 +629,12 @@ fn literal(column: &str, found: &ColumnType, value: &Value) -> Result<Literal, R
                 _ => return Err(error(reason)),
             }
         }
-        ColumnType::Binary | ColumnType::Json | ColumnType::TextArray | ColumnType::Nested(_) => {
+        ColumnType::Binary
+        | ColumnType::Json
+        | ColumnType::TextArray
+        | ColumnType::List(_)
+        | ColumnType::Struct(_)
+        | ColumnType::Unsupported(_) => {
             return Err(error("compares with nothing, only `is null` and `is not null` apply"));
         }
         integer => {

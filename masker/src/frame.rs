@@ -8,12 +8,14 @@
 //! module doesn't know how to do that (dictionaries, fixed-size lists, objects) are refused by name.
 
 use crate::decide::{Obligations, Rule};
+use crate::nested;
 use crate::plan::Plan;
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask, TokenKeys};
 use polars::chunked_array::builder::AnonymousOwnedListBuilder;
 use polars::prelude::*;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Fetched rows, in the clear. It has no `Debug` and no way to look into it: the only thing to do with it is to [`mask`] it.
 pub struct Clear {
@@ -104,6 +106,25 @@ pub struct ColumnAccount {
     pub seen: u64,
     /// Cells replaced: none of a clear column; all cells for masks that hide even nulls, else the cells that weren't null.
     pub changed: u64,
+    /// Hits of the detectors by class, where they read the column as a whole.
+    pub hits: BTreeMap<String, u64>,
+    /// What happened to what is inside of it, for each path of the obligation.
+    pub paths: Vec<PathAccount>,
+}
+
+/// What happened to what a path addresses in a column of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathAccount {
+    /// The path.
+    pub path: String,
+    /// Its class.
+    pub class: String,
+    /// What the decision asked for: `clear` or a mask. Where several paths address one thing, the most restrictive counts.
+    pub rule: String,
+    /// Cells and values that it addressed; what was taken or replaced as a whole is one.
+    pub seen: u64,
+    /// Those of them that were replaced.
+    pub changed: u64,
 }
 
 /// A chunk after masking, in the order in which its rows leave.
@@ -170,11 +191,36 @@ pub fn mask(
             Some(order) => column.take(order).map_err(internal),
             None => Ok(column.clone()),
         };
+        let paths = obligation.path_masks().collect::<Vec<_>>();
+        let mut counts = Vec::new();
+        let mut hits = BTreeMap::new();
         let (series, output_type, changed) = match &applied {
+            _ if !paths.is_empty() => {
+                let column = in_order()?;
+                let not_rebuilt = |error: Rebuild| error.of(name);
+                let column = if column_type.is_nested() { rebuild(&column).map_err(not_rebuilt)? } else { column };
+                let own = applied.as_ref();
+                let masked = nested::apply(&column, column_type, own, &paths, keys, purpose).map_err(internal)?;
+                counts = masked.2;
+                let changed = match own {
+                    None => 0,
+                    Some(mask) if mask.reads_cells() => rows - column.null_count(),
+                    Some(_) => rows,
+                };
+                (masked.0, masked.1, changed)
+            }
             None => (in_order()?, column_type.clone(), 0),
             Some(mask) => {
                 let (series, changed) = if mask.reads_cells() {
-                    let series = transform::apply(mask, &in_order()?, column_type, keys, purpose).map_err(internal)?;
+                    let cells = in_order()?;
+                    let series = match transform::detected(mask, &cells) {
+                        Some(detected) => {
+                            let (series, counts) = detected.map_err(internal)?;
+                            hits = counts;
+                            series
+                        }
+                        None => transform::apply(mask, &cells, column_type, keys, purpose).map_err(internal)?,
+                    };
                     (series, rows - column.null_count())
                 } else {
                     (transform::apply(mask, column, column_type, keys, purpose).map_err(internal)?, rows)
@@ -194,6 +240,19 @@ pub fn mask(
             transform: applied.as_ref().map_or_else(|| "clear".to_owned(), Mask::to_string),
             seen: rows as u64,
             changed: changed as u64,
+            hits,
+            paths: obligation
+                .paths
+                .iter()
+                .zip(counts)
+                .map(|(path, count)| PathAccount {
+                    path: path.path.to_string(),
+                    class: path.class.clone(),
+                    rule: path.rule.to_string(),
+                    seen: count.seen,
+                    changed: count.changed,
+                })
+                .collect(),
         });
     }
     let frame = DataFrame::new(rows, masked).map_err(|_| MaskError::Internal(String::new()))?;
@@ -229,10 +288,7 @@ impl MaskedChunk {
         };
         let columns = self.frame.columns().iter().map(|column| {
             let column = column.as_materialized_series();
-            rebuild(&column.slice(start, len)).map(Series::into_column).map_err(|error| match error {
-                Rebuild::Unsupported(found) => MaskError::Unsupported { column: column.name().to_string(), found },
-                Rebuild::Polars => MaskError::Internal(column.name().to_string()),
-            })
+            rebuild(&column.slice(start, len)).map(Series::into_column).map_err(|error| error.of(column.name()))
         });
         let columns = columns.collect::<Result<_, _>>()?;
         let frame = DataFrame::new(len, columns).map_err(|_| MaskError::Internal(String::new()))?;
@@ -248,6 +304,16 @@ enum Rebuild {
     /// The name of the type that can't be.
     Unsupported(String),
     Polars,
+}
+
+impl Rebuild {
+    /// As an error of the column of that name.
+    fn of(self, column: &str) -> MaskError {
+        match self {
+            Self::Unsupported(found) => MaskError::Unsupported { column: column.to_owned(), found },
+            Self::Polars => MaskError::Internal(column.to_owned()),
+        }
+    }
 }
 
 impl From<PolarsError> for Rebuild {

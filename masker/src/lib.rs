@@ -6,6 +6,7 @@
 //! answers a request with a [`Decision`] (verdict, obligations, [`Plan`]), a source fetches what the plan says and hands it
 //! over as [`Clear`], and [`mask`] turns that into a [`MaskedChunk`], whose parts are the only frames that may leave.
 
+mod access;
 pub mod catalog;
 pub mod civil;
 pub mod decide;
@@ -13,17 +14,21 @@ pub mod detect;
 pub mod filter;
 pub mod frame;
 pub mod load;
+pub mod nested;
+pub mod path;
 pub mod plan;
 pub mod policy;
 pub mod schema;
 pub mod transform;
 
+pub use access::Answers;
 pub use catalog::Catalog;
-pub use decide::{Ask, Decision, DenyReason, KeyRange, Obligations, Verdict, decide, may_read};
+pub use decide::{Ask, Decision, DenyReason, KeyRange, Obligations, Verdict, decide, decide_with, may_read};
 pub use detect::Detectors;
 pub use filter::Predicate;
-pub use frame::{Clear, ColumnAccount, MaskError, Masked, MaskedChunk, mask};
+pub use frame::{Clear, ColumnAccount, MaskError, Masked, MaskedChunk, PathAccount, mask};
 pub use load::LoadError;
+pub use path::Path;
 pub use plan::Plan;
 pub use policy::{Action, Policies, Rate, Resource, Subject, permits};
 pub use schema::{ColumnType, TableSchema};

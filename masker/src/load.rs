@@ -35,7 +35,7 @@ impl Source<'_> {
         LoadError { file: self.file.to_owned(), line: self.line(position), reason: reason.into() }
     }
 
-    fn line(&self, position: usize) -> usize {
+    pub(crate) fn line(&self, position: usize) -> usize {
         1 + self.text.bytes().take(position).filter(|&byte| byte == b'\n').count()
     }
 }

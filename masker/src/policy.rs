@@ -239,8 +239,9 @@ pub fn permits(
         Resource::Connection(connection) => world.connection(connection),
         Resource::Table(connection, table) => world.table(connection, table),
     };
-    let verdict = world.evaluator(policies, subject, None).and_then(|world| world.ask(action.as_str(), &resource));
-    verdict.map(|verdict| verdict.allowed)
+    let evaluator = world.evaluator(policies, subject, None)?;
+    let resource = About { uid: resource, entities: evaluator.entities.clone() };
+    evaluator.ask(action.as_str(), &resource).map(|verdict| verdict.allowed)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
@@ -254,13 +255,13 @@ fn uid(entity_type: &str, id: &str) -> EntityUid {
 }
 
 /// The entities that one request is about.
-pub(crate) struct World {
+struct World {
     entities: Vec<Entity>,
     principal: EntityUid,
 }
 
 impl World {
-    pub(crate) fn new(subject: &Subject) -> Self {
+    fn new(subject: &Subject) -> Self {
         let groups = subject.groups.iter().map(|group| uid("Group", group)).collect::<HashSet<_>>();
         let principal = uid("Identity", &subject.id);
         let mut entities = vec![Entity::new_no_attrs(principal.clone(), groups.clone())];
@@ -278,23 +279,13 @@ impl World {
     }
 
     /// Adds a table and its connection.
-    pub(crate) fn table(&mut self, connection: &str, table: &str) -> EntityUid {
+    fn table(&mut self, connection: &str, table: &str) -> EntityUid {
         let parent = self.connection(connection);
         self.add(uid("Table", &format!("{connection}.{table}")), Some(parent))
     }
 
-    /// Adds a column of a table that was added before.
-    pub(crate) fn column(&mut self, table: &EntityUid, column: &str, class: &str) -> EntityUid {
-        let column = uid("Column", &format!("{}.{column}", table.id().unescaped()));
-        let class = [("class".to_owned(), RestrictedExpression::new_string(class.to_owned()))];
-        let entity = Entity::new(column.clone(), class.into(), HashSet::from([table.clone()]));
-        // A string is always a valid attribute; were it not, the entity would be missing and its policies fail closed.
-        self.entities.extend(entity);
-        column
-    }
-
     /// Ready to ask about these entities. A purpose belongs to reading and to nothing else.
-    pub(crate) fn evaluator<'a>(
+    fn evaluator<'a>(
         self,
         policies: &'a Policies,
         subject: &Subject,
@@ -310,7 +301,8 @@ impl World {
         context.extend(subject.on_behalf_of.as_deref().map(|other| ("on_behalf_of".to_owned(), string(other))));
         let context = Context::from_pairs(context).map_err(|_| fault())?;
         let entities = Entities::from_entities(self.entities, Some(&policies.schema)).map_err(|_| fault())?;
-        Ok(Evaluator { policies, entities, principal: self.principal, context, authorizer: Authorizer::new() })
+        let authorizer = Authorizer::new();
+        Ok(Evaluator { policies, entities, table: None, principal: self.principal, context, authorizer })
     }
 }
 
@@ -320,9 +312,12 @@ fn datetime(seconds: u64) -> Option<String> {
     Some(format!("{}Z", civil::format_timestamp(seconds * 1_000_000)))
 }
 
+/// What Cedar is asked with.
 pub(crate) struct Evaluator<'a> {
     policies: &'a Policies,
     entities: Entities,
+    /// The table whose columns it may be asked about.
+    table: Option<EntityUid>,
     principal: EntityUid,
     context: Context,
     authorizer: Authorizer,
@@ -335,18 +330,50 @@ pub(crate) struct Answer {
     pub(crate) policies: BTreeSet<String>,
 }
 
-impl Evaluator<'_> {
+/// What Cedar is asked about: an entity, and all entities that there are.
+pub(crate) struct About {
+    uid: EntityUid,
+    entities: Entities,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Ready to ask about the columns of a table.
+    pub(crate) fn of_table(
+        policies: &'a Policies,
+        subject: &Subject,
+        purpose: &str,
+        connection: &str,
+        table: &str,
+    ) -> Result<Self, PolicyFault> {
+        let mut world = World::new(subject);
+        let table = world.table(connection, table);
+        Ok(Self { table: Some(table), ..world.evaluator(policies, subject, Some(purpose))? })
+    }
+
+    /// A column of the table. It alone is known beside the table, so that an answer about it rests on no other that happens to be
+    /// asked for with it.
+    pub(crate) fn column(&self, column: &str, class: &str) -> Result<About, PolicyFault> {
+        let fault = || PolicyFault { policies: Vec::new() };
+        let table = self.table.as_ref().ok_or_else(fault)?;
+        let uid = uid("Column", &format!("{}.{column}", table.id().unescaped()));
+        let class = [("class".to_owned(), RestrictedExpression::new_string(class.to_owned()))];
+        let entity = Entity::new(uid.clone(), class.into(), HashSet::from([table.clone()])).map_err(|_| fault())?;
+        let entities =
+            self.entities.clone().add_entities([entity], Some(&self.policies.schema)).map_err(|_| fault())?;
+        Ok(About { uid, entities })
+    }
+
     /// Asks Cedar. Cedar skips a policy that fails at evaluation, so any failure makes the whole answer a fault.
-    pub(crate) fn ask(&self, action: &str, resource: &EntityUid) -> Result<Answer, PolicyFault> {
+    pub(crate) fn ask(&self, action: &str, about: &About) -> Result<Answer, PolicyFault> {
         let request = Request::new(
             self.principal.clone(),
             uid("Action", action),
-            resource.clone(),
+            about.uid.clone(),
             self.context.clone(),
             Some(&self.policies.schema),
         );
         let request = request.map_err(|_| PolicyFault { policies: Vec::new() })?;
-        let response = self.authorizer.is_authorized(&request, &self.policies.set, &self.entities);
+        let response = self.authorizer.is_authorized(&request, &self.policies.set, &about.entities);
         let diagnostics = response.diagnostics();
         let failed = diagnostics.errors().map(|error| match error {
             cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),

@@ -1,7 +1,9 @@
 //! The types a table's columns can have, and how a frame represents each of them. Sources, filters and masks speak in these
 //! types only; a store's type that has no place here is refused by the source that meets it, never guessed.
 
-use polars::prelude::{DataType, TimeUnit, TimeZone, UnknownKind};
+use crate::path::Step;
+use polars::prelude::{DataType, Field, TimeUnit, TimeZone, UnknownKind};
+use std::collections::HashSet;
 use std::{fmt, str::FromStr};
 
 /// The type of a column, named after what a user of PostgreSQL or Parquet would call it.
@@ -56,13 +58,16 @@ pub enum ColumnType {
     Json,
     /// A PostgreSQL array, represented by its text (`{a,b}`).
     TextArray,
-    /// A Parquet list or struct; the string is the name of its representation, for messages.
-    Nested(String),
+    /// A list of values of one type (Parquet).
+    List(Box<ColumnType>),
+    /// A struct of named fields (Parquet).
+    Struct(Vec<(String, ColumnType)>),
+    /// What has no representation here: the store's own name of the type, for messages. Such a column can't be fetched.
+    Unsupported(String),
 }
 
 impl ColumnType {
-    /// How a frame represents the type. A nested column has no single representation: `Unknown`, and
-    /// [`is_represented_by`](Self::is_represented_by) says what it accepts.
+    /// How a frame represents the type; `Unknown` for [`Unsupported`](Self::Unsupported), which no frame represents.
     pub fn dtype(&self) -> DataType {
         match self {
             Self::Bool => DataType::Boolean,
@@ -83,21 +88,23 @@ impl ColumnType {
             Self::Time => DataType::Time,
             Self::Timestamp => DataType::Datetime(TimeUnit::Microseconds, None),
             Self::TimestampTz => DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
-            Self::Nested(_) => DataType::Unknown(UnknownKind::Any),
+            Self::List(inner) => DataType::List(Box::new(inner.dtype())),
+            Self::Struct(fields) => {
+                DataType::Struct(fields.iter().map(|(name, field)| Field::new(name.into(), field.dtype())).collect())
+            }
+            Self::Unsupported(_) => DataType::Unknown(UnknownKind::Any),
         }
     }
 
     /// Whether a frame's column of type `dtype` represents this type.
     pub fn is_represented_by(&self, dtype: &DataType) -> bool {
-        match self {
-            Self::Nested(_) => dtype.is_nested(),
-            _ => self.dtype() == *dtype,
-        }
+        self.dtype() == *dtype
     }
 
     /// The column type that a column of a Parquet or CSV file gets: the file source casts it to [`dtype`](Self::dtype)
-    /// (dictionaries to text, timestamps of any unit to microseconds). `None` for what has no place here, such as durations,
-    /// 128-bit integers and timestamps of other zones than UTC: refuse those by name.
+    /// (dictionaries to text, timestamps of any unit to microseconds, fixed-size lists to lists). `None` for what has no place
+    /// here, such as durations, 128-bit integers, timestamps of other zones than UTC, structs with two fields of one name, and
+    /// nested types that hold any of these: refuse those by name.
     pub fn from_dtype(dtype: &DataType) -> Option<Self> {
         Some(match dtype {
             DataType::Boolean => Self::Bool,
@@ -120,9 +127,23 @@ impl ColumnType {
             DataType::Time => Self::Time,
             DataType::Datetime(_, None) => Self::Timestamp,
             DataType::Datetime(_, Some(zone)) if *zone == TimeZone::UTC => Self::TimestampTz,
-            dtype if dtype.is_nested() => Self::Nested(dtype.to_string()),
+            DataType::List(inner) | DataType::Array(inner, _) => Self::List(Box::new(Self::from_dtype(inner)?)),
+            DataType::Struct(fields) => {
+                let mut seen = HashSet::new();
+                if !fields.iter().all(|field| seen.insert(field.name())) {
+                    return None;
+                }
+                let fields =
+                    fields.iter().map(|field| Some((field.name().to_string(), Self::from_dtype(field.dtype())?)));
+                Self::Struct(fields.collect::<Option<_>>()?)
+            }
             _ => return None,
         })
+    }
+
+    /// Whether the type is a list or struct.
+    pub fn is_nested(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Struct(_))
     }
 
     /// Whether the type is represented by text.
@@ -171,7 +192,16 @@ impl fmt::Display for ColumnType {
             Self::Uuid => "uuid",
             Self::Json => "json",
             Self::TextArray => "text_array",
-            Self::Nested(name) => name,
+            Self::List(inner) => return write!(f, "list({inner})"),
+            Self::Struct(fields) => {
+                f.write_str("struct(")?;
+                for (index, (name, field)) in fields.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    write!(f, "{separator}{} {field}", Step::name(name))?;
+                }
+                return f.write_str(")");
+            }
+            Self::Unsupported(name) => name,
         })
     }
 }

@@ -406,6 +406,7 @@ impl Ledger {
                     column: (*column).into(),
                     class: (*class).into(),
                     rule: (*rule).into(),
+                    paths: Vec::new(),
                 };
                 let decided = PolicyDecided {
                     verdict,
@@ -447,6 +448,8 @@ impl Ledger {
                     transform: (*rule).into(),
                     seen: int(rows),
                     changed: int(if *rule == "clear" { 0 } else { rows }),
+                    hits: Vec::new(),
+                    paths: Vec::new(),
                 };
                 let columns = story.columns.iter().map(column).collect();
                 self.append(trace, false, ChunkMasked { attempt, rows: int(rows), columns, rows_root: None });

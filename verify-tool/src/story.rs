@@ -1143,6 +1143,14 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String
         column: String,
         class: String,
         rule: String,
+        #[serde(default)]
+        paths: Vec<Path>,
+    }
+    #[derive(Deserialize)]
+    struct Path {
+        path: String,
+        class: String,
+        rule: String,
     }
     let form = |e: serde_json::Error| (format!("a document that is not a decision: {e}"), "a decision".to_owned());
     let document: Document<'_> = serde_json::from_slice(document).map_err(form)?;
@@ -1152,15 +1160,25 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String
         return Err((format!("obligations {digest}"), format!("obligations {}", s.obligations)));
     }
     let obligations: Obligations = serde_json::from_str(raw).map_err(form)?;
-    let said = s.columns.iter().map(|c| (&c.column, &c.class, &c.rule));
-    let obliged = obligations.columns.iter().map(|c| (&c.column, &c.class, &c.rule));
-    if said.clone().eq(obliged.clone()) {
+    // Each column, and after it what is decided of what is inside of it.
+    let mut said = Vec::new();
+    for column in &s.columns {
+        said.push(("column", &column.column, &column.class, &column.rule));
+        said.extend(column.paths.iter().map(|path| ("path", &path.path, &path.class, &path.rule)));
+    }
+    let mut obliged = Vec::new();
+    for column in &obligations.columns {
+        obliged.push(("column", &column.column, &column.class, &column.rule));
+        obliged.extend(column.paths.iter().map(|path| ("path", &path.path, &path.class, &path.rule)));
+    }
+    if said == obliged {
         return Ok(());
     }
-    let list = |columns: Vec<(&String, &String, &String)>| {
-        columns.iter().map(|(column, class, rule)| format!("{column} ({class}) {rule}")).collect::<Vec<_>>().join(", ")
+    let list = |columns: Vec<(&str, &String, &String, &String)>| {
+        let columns = columns.iter().map(|(what, name, class, rule)| format!("{what} {name} ({class}) {rule}"));
+        columns.collect::<Vec<_>>().join(", ")
     };
-    Err((format!("columns {}", list(obliged.collect())), format!("columns {}", list(said.collect()))))
+    Err((list(obliged), list(said)))
 }
 
 /// What was decided is what the caller asked for.

@@ -7,7 +7,7 @@
 //! and `spans`, which reads JSON lines with `text` and writes them with `spans`, for `judge.py` beside this.
 
 #[path = "../../../masker/src/detect/mod.rs"]
-#[allow(dead_code, missing_docs, reason = "a module of another crate, of which only a part is used here")]
+#[allow(dead_code, unused_imports, missing_docs, reason = "a module of another crate, of which only a part is used here")]
 mod detect;
 
 use anyhow::{Context, Result, bail};

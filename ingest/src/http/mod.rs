@@ -5,7 +5,7 @@
 //! identity's own key and valid for five minutes at most.
 
 use crate::approval::{self, Waiting};
-use crate::identity::change::{self, ChangeError, Submission};
+use crate::identity::change::{self, ChangeError, Operation, Submission};
 use crate::identity::claims::{self, AccessClaims};
 use crate::identity::{Identity, Registry};
 use crate::pipeline::{Core, Fault, now};
@@ -19,7 +19,7 @@ use countersign_ledger::evidence::jws::Unverified;
 use countersign_ledger::evidence::{Commitment, Reason, Step, TraceId};
 use countersign_ledger::store::StoreError;
 use countersign_ledger::tlog::{BundlePath, Hash, PathError, TilePath};
-use countersign_masker::{Action, Resource, Subject, permits};
+use countersign_masker::{Action, Catalog, Resource, Subject, permits};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -168,6 +168,7 @@ async fn submit(State(core): State<Core>, body: Bytes) -> Result<String, Refusal
 
 /// Applies a change, and sees to what it needs in Kafka.
 pub async fn apply_change(core: &Core, submission: Submission) -> Result<u64, ChangeError> {
+    check_against_sources(core, &submission).await?;
     let at = core.clone();
     let index = tokio::task::spawn_blocking(move || change::apply(&at.ledger, &at.registry, &submission, now()))
         .await
@@ -178,6 +179,34 @@ pub async fn apply_change(core: &Core, submission: Submission) -> Result<u64, Ch
         tracing::warn!(%error, "the topics of the identities could not all be made");
     }
     Ok(index)
+}
+
+/// Refuses a catalog whose rules don't fit the tables as their sources have them now. A source that doesn't answer is no reason to
+/// refuse: requests for its tables are, as long as the rules don't fit.
+async fn check_against_sources(core: &Core, submission: &Submission) -> Result<(), ChangeError> {
+    let registry = core.registry.load_full();
+    let (change, _) = change::authentic(&registry, core.ledger.origin(), submission, now())?;
+    let Operation::SetCatalog { text } = change.change else { return Ok(()) };
+    let catalog = Catalog::parse("catalog", &text).map_err(|e| ChangeError::Invalid(e.to_string()))?;
+    // What is known was looked up with the types that the old catalog states, and is looked up again with those of the new.
+    core.sources.forget_schemas();
+    let mut misfits = Vec::new();
+    let mut silent = None;
+    for (connection, table, _) in catalog.tables() {
+        if silent == Some(connection) {
+            continue;
+        }
+        match core.sources.schema(&registry, &catalog, connection, table, || true).await {
+            Ok(Some(schema)) => misfits.extend(catalog.misfits(connection, table, &schema)),
+            Ok(None) => {}
+            Err(_) => silent = Some(connection),
+        }
+    }
+    core.sources.forget_schemas();
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    Err(ChangeError::Invalid(misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn authenticate(core: &Core, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {

@@ -258,14 +258,27 @@ pub fn new_pseudonym() -> Result<String, ChangeError> {
     Ok(format!("id-{:016x}", u64::from_be_bytes(bytes)))
 }
 
+type Signers<'a> = Vec<(Arc<Identity>, &'a str)>;
+
+/// What a submission asks for, and the admins who signed it, who are enough.
+pub fn authentic<'a>(
+    registry: &Registry,
+    origin: &str,
+    submission: &'a Submission,
+    now: u64,
+) -> Result<(Change, Signers<'a>), ChangeError> {
+    let change: Change = serde_json::from_str(&submission.change).map_err(|e| ChangeError::Document(e.to_string()))?;
+    if change.origin != origin {
+        return Err(ChangeError::Origin { found: change.origin, required: origin.into() });
+    }
+    let admins = verify_signatures(registry, &change.origin, submission, now)?;
+    Ok((change, admins))
+}
+
 /// Checks a submission against the registry, appends it, and puts it in force. Gives the index of its entry.
 pub fn apply(ledger: &Ledger, shared: &Shared, submission: &Submission, now: u64) -> Result<u64, ChangeError> {
     let registry = shared.load_full();
-    let change: Change = serde_json::from_str(&submission.change).map_err(|e| ChangeError::Document(e.to_string()))?;
-    if change.origin != ledger.origin() {
-        return Err(ChangeError::Origin { found: change.origin, required: ledger.origin().into() });
-    }
-    let admins = verify_signatures(&registry, &change.origin, submission, now)?;
+    let (change, admins) = authentic(&registry, ledger.origin(), submission, now)?;
     let document = Payload::new(Class::Admin, submission.change.as_bytes());
     let change_commitment = document.commitment();
     let mut payloads = vec![document];
@@ -318,7 +331,7 @@ fn verify_signatures<'a>(
     origin: &str,
     submission: &'a Submission,
     now: u64,
-) -> Result<Vec<(Arc<Identity>, &'a str)>, ChangeError> {
+) -> Result<Signers<'a>, ChangeError> {
     let digest = sha256(submission.change.as_bytes());
     let mut admins: Vec<(Arc<Identity>, &str)> = Vec::new();
     for (i, token) in submission.signatures.iter().enumerate() {

@@ -9,6 +9,7 @@ use countersign_ledger::evidence::step::Kind;
 use countersign_ledger::evidence::{Commitment, Entry, Step, TraceId};
 use countersign_ledger::store::Ledger;
 use countersign_ledger::tlog::Hash;
+use countersign_masker::Answers;
 use countersign_masker::catalog::Catalog;
 use countersign_masker::policy::Policies;
 use std::collections::{BTreeMap, HashMap};
@@ -90,6 +91,8 @@ pub struct Registry {
     pub policy: Option<InForce<Policies>>,
     /// The catalog.
     pub catalog: Option<InForce<Catalog>>,
+    /// What policies have answered, the doors' to ask again.
+    pub answers: Arc<Answers>,
     /// The connections, by name.
     pub connections: BTreeMap<String, Arc<ConnectionDocument>>,
     /// The heads of the traces of policy, catalog and connections: what the next change must name.

@@ -12,7 +12,7 @@ use crate::source::SourceError;
 use countersign_ledger::evidence::digest::tagged;
 use countersign_ledger::evidence::jws::Unverified;
 use countersign_ledger::evidence::step::{
-    ChunkMasked, DeliveryIntended, Int, MaskedColumn, RequestReceived, SourceQueried,
+    ChunkMasked, ClassHits, DeliveryIntended, Int, MaskedColumn, MaskedPath, RequestReceived, SourceQueried,
 };
 use countersign_ledger::evidence::{
     Class, Commitment, Phase, Reason, Salt, Step, TraceId, TraceState, chunk_commitment, part_digest,
@@ -283,6 +283,20 @@ impl Fetched {
             transform: a.transform.clone(),
             seen: Int::saturating(a.seen),
             changed: Int::saturating(a.changed),
+            hits: (a.hits.iter())
+                .map(|(class, count)| ClassHits { class: class.clone(), count: Int::saturating(*count) })
+                .collect(),
+            paths: a
+                .paths
+                .iter()
+                .map(|p| MaskedPath {
+                    path: p.path.clone(),
+                    class: p.class.clone(),
+                    rule: p.rule.clone(),
+                    seen: Int::saturating(p.seen),
+                    changed: Int::saturating(p.changed),
+                })
+                .collect(),
         });
         let account = ChunkMasked {
             attempt,

@@ -202,3 +202,82 @@ fn timestamp(n: i64, unit: TimeUnit, utc: bool) -> String {
     let text = countersign_masker::civil::format_timestamp(micros).replace(' ', "T");
     if utc { format!("{text}Z") } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_masker::catalog::Limits;
+    use countersign_masker::decide::{ColumnObligation, Obligations, PathObligation, Rule};
+    use countersign_masker::{Clear, ColumnType, Mask, Plan, TokenKeys};
+    use polars::prelude::{DataType, IntoColumn, NamedFrom, Series};
+
+    /// Columns that no caller may learn anything of but what their masks tell, all of which stands in `told`.
+    fn chunk(told: &[i64], hidden: &[&str]) -> MaskedChunk {
+        let cells = |cell: &dyn Fn(i64, &str) -> String| {
+            told.iter().zip(hidden).map(|(told, hidden)| cell(*told, hidden)).collect::<Vec<_>>()
+        };
+        let days = told.iter().zip(hidden).map(|(told, hidden)| *told as i32 * 365 + 9_131 + hidden.len() as i32);
+        let days = Series::new("born".into(), days.collect::<Vec<_>>()).cast(&DataType::Date).unwrap();
+        let columns = vec![
+            Series::new("id".into(), told),
+            Series::new("name".into(), cells(&|told, hidden| format!("{told:04}{hidden}"))),
+            Series::new("note".into(), cells(&|_, hidden| hidden.repeat(9))),
+            days,
+            Series::new(
+                "doc".into(),
+                cells(&|told, hidden| format!(r#"{{"told": {told}, "ssn": "{hidden}", "{hidden}x": 1}}"#)),
+            ),
+        ];
+        let mask = |rule: &str| Rule::Mask(Mask::parse(rule).unwrap());
+        let path = |path: &str, rule| PathObligation { path: path.parse().unwrap(), class: "c".into(), rule };
+        let inside = vec![path("doc.ssn", mask("redact")), path("doc.told", Rule::Clear)];
+        let rules = [
+            ("id", ColumnType::Int64, Rule::Clear, vec![]),
+            ("name", ColumnType::Text, mask("keep_first(4)"), vec![]),
+            ("note", ColumnType::Text, mask("redact"), vec![]),
+            ("born", ColumnType::Date, mask("null"), vec![]),
+            ("doc", ColumnType::Json, mask("null"), inside),
+        ];
+        let limits = Limits { rows: 9_999, bytes: 1 << 30, seconds: 9 };
+        let plan = Plan {
+            columns: rules.iter().map(|(name, column_type, ..)| ((*name).into(), column_type.clone())).collect(),
+            predicate: None,
+            order_by: None,
+            shuffle: true,
+            limit: None,
+            max_rows: limits.rows,
+            max_bytes: limits.bytes,
+            max_seconds: limits.seconds,
+        };
+        let columns_of = rules.into_iter().map(|(column, _, rule, paths)| ColumnObligation {
+            column: column.into(),
+            class: "c".into(),
+            rule,
+            paths,
+        });
+        let obligations = Obligations { columns: columns_of.collect(), rows: None, limit: limits };
+        let frame = DataFrame::new(told.len(), columns.into_iter().map(Series::into_column).collect()).unwrap();
+        countersign_masker::mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([1; 32]), "p", [2; 32])
+            .unwrap()
+    }
+
+    /// Rows that differ only in what masks hide are cut into the same parts of the same bytes, however large the parts may be.
+    #[test]
+    fn what_is_hidden_makes_no_difference() {
+        let told = (0..3_000).map(|n| n * 37 % 1_000).collect::<Vec<_>>();
+        let one = told.iter().map(|n| if n % 3 == 0 { "a" } else { "ada lovelace" }).collect::<Vec<_>>();
+        let other = told.iter().map(|n| if n % 7 == 0 { "somebody quite else" } else { "b" }).collect::<Vec<_>>();
+        for rows in [0, 1, 3_000] {
+            let [one, other] = [&one, &other].map(|hidden| chunk(&told[..rows], &hidden[..rows]));
+            assert_eq!(one.account(), other.account());
+            assert_eq!(one.columns(), other.columns());
+            for format in [Format::Arrow, Format::JsonLines] {
+                for max_bytes in [4_000, 100_000, 900_000] {
+                    let parts = encode(&one, format, max_bytes).unwrap();
+                    assert_eq!(parts.len() > 1, rows == 3_000 && max_bytes < 900_000, "{rows} {max_bytes}");
+                    assert!(parts == encode(&other, format, max_bytes).unwrap(), "{} {max_bytes}", format.as_str());
+                }
+            }
+        }
+    }
+}

@@ -5,13 +5,13 @@ use crate::broker::Incoming;
 use crate::identity::claims::{self, Authentic, Rejected, RequestClaims};
 use crate::identity::{Identity, Registry};
 use countersign_ledger::evidence::step::{
-    ApprovalRequested, Attest, DecidedColumn, IdentityVerified, Int, PolicyDecided, RequestDenied, RequestReceived,
-    Verdict,
+    ApprovalRequested, Attest, DecidedColumn, DecidedPath, IdentityVerified, Int, PolicyDecided, RequestDenied,
+    RequestReceived, Verdict,
 };
 use countersign_ledger::evidence::{Class, Reason, Step, TraceId};
 use countersign_ledger::store::Payload;
 use countersign_ledger::tlog::Hash;
-use countersign_masker::{self as masker, Ask, Decision, Obligations, Plan, Subject, TableSchema};
+use countersign_masker::{self as masker, Ask, Decision, DenyReason, Obligations, Plan, Subject, TableSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -133,8 +133,9 @@ impl Identified {
     /// not know of a table learns nothing of its source either.
     pub fn may_read(&self, registry: &Registry, door: &str, now: u64) -> bool {
         let (Some(policy), Some(catalog)) = (&registry.policy, &registry.catalog) else { return false };
-        self.question(registry, door, now)
-            .is_some_and(|(subject, ask)| masker::may_read(&policy.value, &catalog.value, &subject, &ask))
+        self.question(registry, door, now).is_some_and(|(subject, ask)| {
+            masker::may_read(Some(&registry.answers), &policy.value, &catalog.value, &subject, &ask)
+        })
     }
 
     /// Asks policy. `schema` is the table's, `None` where there is no such table as far as the caller may know.
@@ -152,7 +153,15 @@ impl Identified {
         let Some((subject, ask)) = self.question(registry, door, now) else {
             return self.refused(registry, Reason::Forbidden, now);
         };
-        let decision = masker::decide(&policy.value, &catalog.value, schema, &subject, &ask);
+        let answers = Some(&*registry.answers);
+        let decision = masker::decide_with(answers, &policy.value, &catalog.value, schema, &subject, &ask);
+        if decision.verdict == masker::Verdict::Deny(DenyReason::MaskType)
+            && let Some(schema) = schema
+        {
+            for misfit in catalog.value.misfits(&ask.connection, &ask.table, schema) {
+                tracing::warn!(%misfit, "a rule can't be applied, so requests are denied");
+            }
+        }
         self.decided(decision, (&ask.connection, &ask.table), (policy.digest, catalog.digest), now)
     }
 
@@ -222,6 +231,11 @@ impl Identified {
             column: c.column.clone(),
             class: c.class.clone(),
             rule: c.rule.to_string(),
+            paths: c
+                .paths
+                .iter()
+                .map(|p| DecidedPath { path: p.path.to_string(), class: p.class.clone(), rule: p.rule.to_string() })
+                .collect(),
         });
         let step = PolicyDecided {
             verdict,

@@ -107,7 +107,7 @@ impl ColumnBuilder {
             ColumnType::Time => Cells::Time(numbers!()),
             ColumnType::Timestamp => Cells::Timestamp(numbers!()),
             ColumnType::TimestampTz => Cells::TimestampTz(numbers!()),
-            ColumnType::Nested(_) => return None,
+            ColumnType::List(_) | ColumnType::Struct(_) | ColumnType::Unsupported(_) => return None,
         };
         Some(Self { name: name.to_owned(), dtype: ty.dtype(), cells })
     }

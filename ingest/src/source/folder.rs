@@ -267,10 +267,9 @@ impl PreparedScan {
             let by_value = plan.order_by.as_ref() == Some(&name)
                 || plan.predicate.as_ref().is_some_and(|predicate| predicate.columns().contains(name.as_str()));
             let ty = match ty {
-                ColumnType::Nested(what) => match super::parquet::unsupported(what) {
-                    Some(what) => return Err(SourceError::UnsupportedType { column: name, ty: what.to_owned() }),
-                    None => ty,
-                },
+                ColumnType::Unsupported(what) => {
+                    return Err(SourceError::UnsupportedType { column: name, ty: what.clone() });
+                }
                 ColumnType::Numeric if by_value => {
                     return Err(SourceError::UnsupportedType {
                         column: name,
@@ -465,14 +464,7 @@ impl<'a> Rows<'a> {
 
 /// A frame without rows, for a table without any.
 fn empty(kept: &[&str], columns: &[(String, ColumnType)]) -> Result<DataFrame, SourceError> {
-    let types: HashMap<&str, DataType> = columns
-        .iter()
-        .map(|(name, ty)| match ty {
-            // Which list or struct it would have been, no row is there to tell.
-            ColumnType::Nested(_) => (name.as_str(), DataType::List(Box::new(DataType::String))),
-            ty => (name.as_str(), ty.dtype()),
-        })
-        .collect();
+    let types: HashMap<&str, DataType> = columns.iter().map(|(name, ty)| (name.as_str(), ty.dtype())).collect();
     let columns = kept.iter().map(|name| {
         let dtype = types.get(name).cloned().unwrap_or(DataType::Null);
         Column::new_empty((*name).into(), &dtype)

@@ -92,7 +92,7 @@ impl Source {
     ///
     /// In PostgreSQL a table is `schema.table`, cut at the first dot. `stated` are the types that the catalog states: CSV columns
     /// have those, or are text; the types of PostgreSQL and Parquet columns are their own. A column whose type cannot be
-    /// represented stands as [`ColumnType::Nested`] with the name of its type, and is refused when it is asked for.
+    /// represented stands as [`ColumnType::Unsupported`] with the name of its type, and is refused when it is asked for.
     ///
     /// A folder remembers the types it gave here, since a plan doesn't repeat those of columns that it only filters by: ask the
     /// same `Source` for the schema before preparing, and keep it for as long as its connection.
@@ -256,6 +256,20 @@ impl SourceError {
             Self::Malformed(_) => "malformed_source",
         }
     }
+}
+
+/// How many rows a COPY stream of these columns holds, in whatever portions it comes: a way to the decoder for fuzzing, and
+/// out of it comes no cell.
+///
+/// # Errors
+/// As [`Prepared::run`].
+#[doc(hidden)]
+pub fn copy_rows(columns: &[(String, ColumnType)], portions: &[&[u8]]) -> Result<usize, SourceError> {
+    let mut decoder = copy::CopyDecoder::new(columns, 1_000, 1 << 20)?;
+    for portion in portions {
+        decoder.push(portion)?;
+    }
+    Ok(decoder.finish()?.height())
 }
 
 /// How many rows to ask a store for: the plan's limit, and one row more than allowed where that is less, so that *too many* is

@@ -6,7 +6,8 @@ use std::fs::File;
 
 use countersign_masker::schema::ColumnType;
 use polars::prelude::{
-    Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, TimeUnit, TimeZone,
+    Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, Series, StructChunked, TimeUnit,
+    TimeZone,
 };
 use polars::series::IsSorted;
 use polars_io::SerReader;
@@ -20,15 +21,6 @@ const SLICE_ROWS: usize = 65_536;
 
 /// The most bytes of a slice, if its rows are of the row group's average size.
 const SLICE_BYTES: usize = 32 << 20;
-
-/// What the name of a type without a representation begins with.
-const UNSUPPORTED: &str = "unsupported ";
-
-/// The file's own name of the type, if `name`, that of a [`ColumnType::Nested`], stands for a type without a representation and
-/// not for a list or struct.
-pub(super) fn unsupported(name: &str) -> Option<&str> {
-    name.strip_prefix(UNSUPPORTED)
-}
 
 /// An opened Parquet file, and how far it has been read.
 pub(super) struct ParquetFile {
@@ -57,7 +49,7 @@ impl ParquetFile {
         Ok(Self { name: name.to_owned(), file, metadata, types, group: 0, group_start: 0, group_read: 0 })
     }
 
-    /// Names and types of the columns; a type without a representation as [`ColumnType::Nested`].
+    /// Names and types of the columns; a type without a representation as [`ColumnType::Unsupported`].
     pub(super) fn columns(&self) -> Result<Vec<(String, ColumnType)>, SourceError> {
         let mut seen = std::collections::HashSet::new();
         if let Some((name, _)) = self.types.iter().find(|(name, _)| !seen.insert(name)) {
@@ -66,9 +58,7 @@ impl ParquetFile {
         let ty = |dtype: &DataType| match dtype {
             // Whatever zone it is to be shown in, what is stored are points in time.
             DataType::Datetime(_, Some(_)) => ColumnType::TimestampTz,
-            dtype => {
-                ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Nested(format!("{UNSUPPORTED}{dtype}")))
-            }
+            dtype => ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Unsupported(dtype.to_string())),
         };
         Ok(self.types.iter().map(|(name, dtype)| (name.clone(), ty(dtype))).collect())
     }
@@ -109,8 +99,13 @@ impl ParquetFile {
 
 /// The column in the representation of its type.
 fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
-    let series = column.as_materialized_series();
-    let mut series = match (series.dtype(), ty) {
+    let mut series = cast(column.as_materialized_series(), ty)?;
+    series.set_sorted_flag(IsSorted::Not);
+    Ok(series.into_column())
+}
+
+fn cast(series: &Series, ty: &ColumnType) -> PolarsResult<Series> {
+    Ok(match (series.dtype(), ty) {
         (DataType::Categorical(..) | DataType::Enum(..), ColumnType::Text) => series.cast(&DataType::String)?,
         (DataType::Datetime(unit, Some(_)), ColumnType::TimestampTz) => {
             // Cast without the zone, then named UTC: without polars' `timezones` feature a cast may lose the zone.
@@ -119,8 +114,18 @@ fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
             instants.i64()?.clone().into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_series()
         }
         (DataType::Datetime(..), ColumnType::Timestamp) => series.cast(&ty.dtype())?,
+        (DataType::Array(inner, _), ColumnType::List(_)) => cast(&series.cast(&DataType::List(inner.clone()))?, ty)?,
+        (dtype, ColumnType::List(inner)) if *dtype != ty.dtype() => {
+            series.list()?.apply_to_inner(&|values| cast(&values, inner))?.into_series()
+        }
+        (dtype, ColumnType::Struct(types)) if *dtype != ty.dtype() => {
+            let column = series.struct_()?;
+            let fields = column.fields_as_series();
+            let fields = fields.iter().zip(types).map(|(field, (_, ty))| cast(field, ty));
+            let fields = fields.collect::<PolarsResult<Vec<_>>>()?;
+            let cast = StructChunked::from_series(series.name().clone(), series.len(), fields.iter())?;
+            cast.with_outer_validity(column.rechunk_validity()).into_series()
+        }
         _ => series.clone(),
-    };
-    series.set_sorted_flag(IsSorted::Not);
-    Ok(series.into_column())
+    })
 }

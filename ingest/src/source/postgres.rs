@@ -80,7 +80,7 @@ impl PostgresSource {
 /// A column as the catalog of the database describes it.
 pub(super) struct PgColumn {
     pub(super) name: String,
-    /// [`ColumnType::Nested`] with the type's own name stands for a type that has no representation.
+    /// [`ColumnType::Unsupported`] with the type's own name stands for a type that has no representation.
     pub(super) ty: ColumnType,
     /// Whether `=` on it compares bytes, as it does under every deterministic collation.
     pub(super) equal_is_identical: bool,
@@ -132,7 +132,7 @@ impl PreparedCopy {
 /// Refuses a plan that touches a column without a representation, by the name of its type.
 fn check_supported(columns: &[PgColumn], plan: &Plan) -> Result<(), SourceError> {
     let touched = touched(plan);
-    match columns.iter().find(|c| matches!(c.ty, ColumnType::Nested(_)) && touched.contains(&c.name)) {
+    match columns.iter().find(|c| matches!(c.ty, ColumnType::Unsupported(_)) && touched.contains(&c.name)) {
         Some(column) => Err(SourceError::UnsupportedType { column: column.name.clone(), ty: column.ty.to_string() }),
         None => Ok(()),
     }

@@ -95,9 +95,9 @@ pub(super) struct PgType {
 }
 
 impl PgType {
-    /// Its representation; [`ColumnType::Nested`] with the type's name if there is none.
+    /// Its representation; [`ColumnType::Unsupported`] with the type's name if there is none.
     pub(super) fn column_type(&self) -> ColumnType {
-        let unknown = || ColumnType::Nested(self.name.clone());
+        let unknown = || ColumnType::Unsupported(self.name.clone());
         if self.is_enum {
             return ColumnType::Text;
         }
@@ -233,7 +233,9 @@ fn cast(name: &str, ty: &ColumnType) -> Result<String, SourceError> {
         | ColumnType::UInt16
         | ColumnType::UInt32
         | ColumnType::UInt64
-        | ColumnType::Nested(_) => {
+        | ColumnType::List(_)
+        | ColumnType::Struct(_)
+        | ColumnType::Unsupported(_) => {
             return Err(SourceError::UnsupportedType { column: name.to_owned(), ty: ty.to_string() });
         }
     };

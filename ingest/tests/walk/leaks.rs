@@ -1,5 +1,5 @@
-//! Nothing that may not leave is in any delivered byte: as text, as a number in binary, under nulls, in rows that a filter or limit
-//! has removed. The scan looks at record values, headers and statuses alike.
+//! Nothing that may not leave is in any delivered byte: as text, in hex, base64 or UTF-16, reversed, as a number in binary, under nulls,
+//! in rows that a filter or limit has removed. The scan looks at record values, headers and statuses alike.
 
 use crate::world::{PATIENCE, World, expect, people, pg_people};
 use countersign::client::Wish;
@@ -7,6 +7,7 @@ use countersign::pipeline::status::Word;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// A value that must not be found, in one of its forms.
@@ -15,18 +16,45 @@ struct Canary {
     bytes: Vec<u8>,
 }
 
+/// A secret text in all its forms.
+fn forms(what: String, text: &str) -> Vec<Canary> {
+    use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+    let bytes = text.as_bytes();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // What is the same in every base64 of a longer text: without the ends that share a symbol with it.
+    let in_base64 = |offset: usize| {
+        let encoded = STANDARD_NO_PAD.encode([&vec![0; offset][..], bytes].concat());
+        let whole = (offset + bytes.len()) / 3 * 4;
+        encoded.as_bytes()[(offset * 8).div_ceil(6)..whole].to_vec()
+    };
+    let digits = text.bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
+    let mut all = vec![
+        ("as text", bytes.to_vec()),
+        ("reversed", bytes.iter().rev().copied().collect()),
+        ("in hex", hex(bytes).into_bytes()),
+        ("in upper hex", hex(bytes).to_uppercase().into_bytes()),
+        ("in UTF-16, little-endian", text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("in UTF-16, big-endian", text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+    ];
+    // Fewer symbols or digits stand in receipts by chance.
+    all.extend((0..3).map(|offset| ("in base64", in_base64(offset))).filter(|(_, symbols)| symbols.len() >= 9));
+    all.extend((digits.len() >= 9).then_some(("as digits alone", digits)));
+    all.into_iter().map(|(form, bytes)| Canary { what: format!("{what} {form}"), bytes }).collect()
+}
+
 /// Every form that a secret of the PostgreSQL table could have, for the rows `rows`.
 fn canaries(rows: impl Iterator<Item = i64>) -> Vec<Canary> {
     let mut all = Vec::new();
-    let mut add = |what: String, bytes: Vec<u8>| all.push(Canary { what, bytes });
     for n in rows {
+        let mut text = |what: &str, text: &str| all.extend(forms(format!("{what} of row {n}"), text));
         // Long enough not to be found by chance: short ones would be part of every other number.
         let name = format!("Canaryname{n} Leaktest");
-        add(format!("name of row {n}"), name.get(1..).unwrap().as_bytes().to_vec());
-        add(format!("mail of row {n}"), format!("canary.mail{n}@").into_bytes());
-        add(format!("tag of row {n}"), format!("tag{n}{}", '}').into_bytes());
+        text("name", name.get(1..).unwrap());
+        text("mail", &format!("canary.mail{n}@"));
+        text("tag", &format!("tag{n}{}", '}'));
         let code = 770_000_000 + i32::try_from(n).unwrap();
-        add(format!("code of row {n} as text"), code.to_string().into_bytes());
+        text("code", &code.to_string());
+        let mut add = |what: String, bytes: Vec<u8>| all.push(Canary { what, bytes });
         add(format!("code of row {n} as int32"), code.to_le_bytes().to_vec());
         add(format!("code of row {n} as int64"), i64::from(code).to_le_bytes().to_vec());
         let cents = i128::from(n * 725 + 100_000_000);
@@ -107,19 +135,11 @@ fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32, all: &mu
 
 fn scan(haystack: &[u8], canaries: &[Canary], allowed: impl Fn(&Canary) -> bool) {
     assert!(haystack.len() > 1000, "there is nothing to scan");
-    let mut found = Vec::new();
-    for canary in canaries.iter().filter(|c| !allowed(c)) {
-        let Some(first) = canary.bytes.first() else { continue };
-        let mut at = 0;
-        while let Some(next) = haystack[at..].iter().position(|b| b == first) {
-            at += next;
-            if haystack[at..].starts_with(&canary.bytes) {
-                found.push(canary.what.as_str());
-                break;
-            }
-            at += 1;
-        }
-    }
+    let sought = canaries.iter().filter(|canary| !allowed(canary)).map(|canary| (&*canary.bytes, &*canary.what));
+    let sought: HashMap<&[u8], &str> = sought.collect();
+    let lengths: BTreeSet<usize> = sought.keys().map(|bytes| bytes.len()).filter(|length| *length > 0).collect();
+    let windows = lengths.into_iter().flat_map(|length| haystack.windows(length));
+    let found: BTreeSet<&str> = windows.filter_map(|window| sought.get(window).copied()).collect();
     assert!(found.is_empty(), "delivered: {found:?}");
 }
 

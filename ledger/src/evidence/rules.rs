@@ -16,7 +16,7 @@
 
 use super::{
     digest::TraceId,
-    step::{Int, Kind, Step, Verdict},
+    step::{DecidedColumn, Int, Kind, Step, Verdict},
 };
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
@@ -141,9 +141,9 @@ pub struct TraceState {
     /// The digest of the obligations last decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obligations: Option<Hash>,
-    /// The column, class and rule of every column last decided; the mask account must agree.
+    /// What was last decided of every column; the mask account must agree.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<(String, String, String)>,
+    pub columns: Vec<DecidedColumn>,
     /// The connection and table last decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<(String, String)>,
@@ -309,7 +309,7 @@ impl TraceState {
             // What was approved is what may leave: any other obligations ask again.
             return Err(Violation::Approval("permitted with other obligations than those approved".into()));
         }
-        self.columns = s.columns.iter().map(|c| (c.column.clone(), c.class.clone(), c.rule.clone())).collect();
+        self.columns.clone_from(&s.columns);
         self.table = s.connection.clone().zip(s.table.clone());
         self.obligations = Some(s.obligations);
         self.groups.clone_from(&s.approval);
@@ -371,7 +371,7 @@ impl TraceState {
             let (found, required) = (s.columns.len(), self.columns.len());
             return Err(Violation::Account(format!("found {found} columns, decided {required}")));
         }
-        for (did, (column, class, rule)) in s.columns.iter().zip(&self.columns) {
+        for (did, DecidedColumn { column, class, rule, paths }) in s.columns.iter().zip(&self.columns) {
             if did.column != *column || did.class != *class || did.rule != *rule {
                 return Err(Violation::Account(format!(
                     "`{}` ({}) under `{}`, decided `{column}` ({class}) under `{rule}`",
@@ -384,8 +384,30 @@ impl TraceState {
             if rule == "clear" && (did.transform != "clear" || did.changed != Int::ZERO) {
                 return Err(Violation::Account(format!("`{column}` is clear, yet `{}` ran", did.transform)));
             }
+            let in_order = did.hits.is_sorted_by(|a, b| a.class < b.class);
+            if !did.hits.is_empty() && did.transform != "detect"
+                || !in_order
+                || did.hits.iter().any(|hit| hit.count == Int::ZERO)
+            {
+                return Err(Violation::Account(format!(
+                    "`{column}`: hits that `{}` cannot have counted",
+                    did.transform
+                )));
+            }
             if rule != "clear" && did.transform == "clear" {
                 return Err(Violation::Account(format!("`{column}` is masked by `{rule}`, yet nothing ran")));
+            }
+            let did_paths = did.paths.iter().map(|did| (&did.path, &did.class, &did.rule));
+            if !did_paths.eq(paths.iter().map(|path| (&path.path, &path.class, &path.rule))) {
+                return Err(Violation::Account(format!("`{column}`: other paths, classes or rules than were decided")));
+            }
+            if let Some(did) =
+                did.paths.iter().find(|did| did.changed > if did.rule == "clear" { Int::ZERO } else { did.seen })
+            {
+                let (path, rule, changed, seen) = (&did.path, &did.rule, did.changed, did.seen);
+                return Err(Violation::Account(format!(
+                    "`{path}` under `{rule}`: {changed} of {seen} values replaced"
+                )));
             }
         }
         Ok(())

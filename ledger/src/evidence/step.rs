@@ -184,6 +184,8 @@ words! {
         Forbidden = "forbidden",
         /// A policy failed while it was evaluated, which denies.
         PolicyError = "policy_error",
+        /// A mask does not fit what it would mask, or a path of the catalog leads to nothing.
+        MaskType = "mask_type",
         /// The purpose is not on the catalog's list.
         BadPurpose = "bad_purpose",
         /// The filter does not parse.
@@ -283,6 +285,21 @@ pub struct DecidedColumn {
     pub class: String,
     /// `clear`, or the mask.
     pub rule: String,
+    /// What may be shown of what is inside of it, where that is decided for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<DecidedPath>,
+}
+
+/// What a part of a column may show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecidedPath {
+    /// Where it is, as the catalog writes it.
+    pub path: String,
+    /// Its class in the catalog.
+    pub class: String,
+    /// `clear`, or the mask.
+    pub rule: String,
 }
 
 /// What the masker did to one column.
@@ -300,6 +317,38 @@ pub struct MaskedColumn {
     /// Cells seen.
     pub seen: Int,
     /// Cells whose value was replaced.
+    pub changed: Int,
+    /// What the detectors found, where the transform is `detect`: one entry a class, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<ClassHits>,
+    /// What it did to what is inside, for each path of the decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<MaskedPath>,
+}
+
+/// How often the detectors found a class in a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassHits {
+    /// The class, such as `fin.card`.
+    pub class: String,
+    /// Hits, one at least.
+    pub count: Int,
+}
+
+/// What the masker did to a part of one column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedPath {
+    /// Where it is, as the catalog writes it.
+    pub path: String,
+    /// Its class in the catalog.
+    pub class: String,
+    /// The rule of the obligation: `clear`, or the mask.
+    pub rule: String,
+    /// Values that the path addressed.
+    pub seen: Int,
+    /// Those of them that were replaced.
     pub changed: Int,
 }
 

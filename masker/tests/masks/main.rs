@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod docs;
 mod numbers;
 mod order;
 mod reversible;
@@ -16,21 +17,15 @@ mod time;
 
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{ColumnObligation, Obligations, Rule};
-use countersign_masker::{Clear, ColumnType, Mask, Plan, TokenKeys, civil, mask};
+use countersign_masker::{Clear, ColumnType, Mask, MaskedChunk, Plan, TokenKeys, civil, mask};
 use polars::prelude::*;
 
-/// Masks one column and returns its type and cells as they leave.
-fn masked_with(
-    keys: &TokenKeys,
-    purpose: &str,
-    rule: &str,
-    column: Series,
-    column_type: &ColumnType,
-) -> (ColumnType, Series) {
+/// Masks one column.
+fn chunk_of(keys: &TokenKeys, purpose: &str, rule: &str, column: Series, column_type: &ColumnType) -> MaskedChunk {
     let rows = column.len();
     let rule = Rule::Mask(Mask::parse(rule).unwrap());
     let limit = Limits { rows: 1000, bytes: 1000, seconds: 1 };
-    let columns = vec![ColumnObligation { column: "c".into(), class: "x".into(), rule }];
+    let columns = vec![ColumnObligation { column: "c".into(), class: "x".into(), rule, paths: vec![] }];
     let obligations = Obligations { columns, rows: None, limit };
     let plan = Plan {
         columns: vec![("c".into(), column_type.clone())],
@@ -43,8 +38,19 @@ fn masked_with(
         max_seconds: 1,
     };
     let frame = DataFrame::new(rows, vec![column.with_name("c".into()).into_column()]).unwrap();
-    let chunk = mask(Clear::new(frame), &obligations, &plan, keys, purpose, [0; 32]).unwrap();
-    let part = chunk.part(0, rows).unwrap();
+    mask(Clear::new(frame), &obligations, &plan, keys, purpose, [0; 32]).unwrap()
+}
+
+/// Masks one column and returns its type and cells as they leave.
+fn masked_with(
+    keys: &TokenKeys,
+    purpose: &str,
+    rule: &str,
+    column: Series,
+    column_type: &ColumnType,
+) -> (ColumnType, Series) {
+    let chunk = chunk_of(keys, purpose, rule, column, column_type);
+    let part = chunk.part(0, chunk.rows()).unwrap();
     (chunk.columns()[0].1.clone(), part.frame().column("c").unwrap().as_materialized_series().clone())
 }
 

@@ -1,6 +1,6 @@
 //! Masks of text, and those of all types.
 
-use crate::{check, masked, texts};
+use crate::{check, chunk_of, keys, masked, text_column, texts};
 use countersign_masker::ColumnType;
 use polars::prelude::*;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -22,6 +22,42 @@ fn every_type() {
     }
     let cells = [None, Some("a")];
     assert_eq!(texts("constant(\"x\")", &cells, &ColumnType::Text), [Some("x".to_owned()), Some("x".to_owned())]);
+}
+
+#[test]
+fn detect() {
+    check(
+        "text",
+        "detect",
+        &[
+            ("", ""),
+            ("nothing here", "nothing here"),
+            ("größe 42, ada@example.org!", "größe 42, [pii.email]!"),
+            ("card 4111 1111 1111 1111, ssn 078-05-1123", "card [fin.card], ssn [id.us.ssn]"),
+            ("日本 +81 90 1234 5678 です", "日本 [pii.phone] です"),
+        ],
+    );
+}
+
+/// Hits are counted by class; no other mask counts any.
+#[test]
+fn detect_counts_by_class() {
+    let cells = [
+        Some("ada@example.org, bob@example.org"),
+        None,
+        Some("4111 1111 1111 1111"),
+        Some("nothing"),
+        Some("c@example.org"),
+    ];
+    let account = |rule: &str| {
+        let chunk = chunk_of(&keys(7), "reporting", rule, text_column(&cells), &ColumnType::Text);
+        chunk.account()[0].clone()
+    };
+    let detected = account("detect");
+    let hits: Vec<_> = detected.hits.iter().map(|(class, count)| (class.as_str(), *count)).collect();
+    assert_eq!(hits, [("fin.card", 1), ("pii.email", 3)]);
+    assert_eq!((detected.transform.as_str(), detected.seen, detected.changed), ("detect", 5, 4));
+    assert!(account("email").hits.is_empty());
 }
 
 #[test]

@@ -392,6 +392,7 @@ impl Fair {
             column: (*column).into(),
             class: (*class).into(),
             rule: (*rule).into(),
+            paths: Vec::new(),
         });
         let columns: Vec<DecidedColumn> = list.collect();
         let text = format!(
@@ -493,6 +494,8 @@ impl Fair {
                 transform: (*rule).into(),
                 seen: int(rows),
                 changed: int(changed),
+                hits: Vec::new(),
+                paths: Vec::new(),
             }
         });
         let step = ChunkMasked { attempt: int(attempt), rows: int(rows), columns: account.collect(), rows_root: None };

@@ -169,6 +169,21 @@ fn mask_accounts() {
         |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].seen = int(2)),
         "mask-account",
     );
+    check(
+        "a path left out",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[0].paths.clear()),
+        "mask-account",
+    );
+    check(
+        "a path under a weaker rule",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[0].paths[0].rule = "clear".into()),
+        "mask-account",
+    );
+    check(
+        "more replaced than seen",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[0].paths[0].changed = int(6)),
+        "mask-account",
+    );
 }
 
 #[test]

@@ -182,7 +182,8 @@ impl Ask {
 
     fn obligations(permitted: bool) -> String {
         let columns = if permitted {
-            json!([{"column": "id", "class": "key", "rule": "clear"}, {"column": "email", "class": "pii.email", "rule": "email"}])
+            json!([{"column": "id", "class": "key", "rule": "clear", "paths": [{"path": "id.ssn", "class": "pii.ssn", "rule": "redact"}]},
+                   {"column": "email", "class": "pii.email", "rule": "email"}])
         } else {
             json!([])
         };
@@ -507,8 +508,11 @@ impl World {
                 column: column.into(),
                 class: class.into(),
                 rule: rule.into(),
+                paths: Vec::new(),
             };
-            let columns = vec![column("id", "key", "clear"), column("email", "pii.email", "email")];
+            let mut columns = vec![column("id", "key", "clear"), column("email", "pii.email", "email")];
+            let inside = DecidedPath { path: "id.ssn".into(), class: "pii.ssn".into(), rule: "redact".into() };
+            columns[0].paths.push(inside);
             PolicyDecided {
                 verdict,
                 policies: vec!["policy0".into()],
@@ -667,14 +671,13 @@ impl World {
                 transform: rule.into(),
                 seen: int(3),
                 changed: int(changed),
+                hits: Vec::new(),
+                paths: Vec::new(),
             };
-            ChunkMasked {
-                attempt: int(attempt),
-                rows: int(3),
-                columns: vec![column("id", "key", "clear", 0), column("email", "pii.email", "email", 3)],
-                rows_root: None,
-            }
-            .into()
+            let mut columns = vec![column("id", "key", "clear", 0), column("email", "pii.email", "email", 3)];
+            let (path, class, rule) = ("id.ssn".into(), "pii.ssn".into(), "redact".into());
+            columns[0].paths.push(MaskedPath { path, class, rule, seen: int(5), changed: int(4) });
+            ChunkMasked { attempt: int(attempt), rows: int(3), columns, rows_root: None }.into()
         });
     }
 

@@ -199,14 +199,15 @@ async fn types_of_parquet() {
 
     let source = open(folder.path());
     let schema = open_schema(&source, "types").await;
-    let nested = |name: &str| ColumnType::Nested(name.to_owned());
+    let span = ColumnType::Unsupported("duration[μs]".to_owned());
+    let fields = vec![("x".to_owned(), ColumnType::Text), ("y".to_owned(), ColumnType::Int32)];
     let expected = [
         ("ns", ColumnType::Timestamp),
         ("ms", ColumnType::TimestampTz),
         ("category", ColumnType::Text),
-        ("span", nested("unsupported duration[μs]")),
-        ("list", nested("list[str]")),
-        ("nested", nested("struct[2]")),
+        ("span", span.clone()),
+        ("list", ColumnType::List(Box::new(ColumnType::Text))),
+        ("nested", ColumnType::Struct(fields)),
         ("small", ColumnType::UInt8),
         ("price", ColumnType::Decimal { precision: 5, scale: 2 }),
     ];
@@ -226,7 +227,7 @@ async fn types_of_parquet() {
     plan.predicate = Some(predicate("small > 9", &schema));
     let none = fetch(&source, "types", &plan).await.unwrap();
     assert_eq!((none.height(), none.dtypes()), (0, frame.dtypes()));
-    plan.columns = vec![("span".to_owned(), nested("unsupported duration[μs]"))];
+    plan.columns = vec![("span".to_owned(), span)];
     let error = fetch(&source, "types", &plan).await.unwrap_err();
     assert_eq!(error.to_string(), "column `span` has the type `duration[μs]`, which is not supported");
     plan.columns = vec![("small".to_owned(), ColumnType::Int64)];
