@@ -7,6 +7,7 @@ pub(crate) mod init;
 mod ledger;
 mod policy;
 pub(crate) mod request;
+mod source;
 
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
@@ -57,6 +58,9 @@ enum Command {
     /// The evidence
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// The stores' own accounts
+    #[command(subcommand)]
+    Source(source::SourceCommand),
 }
 
 #[derive(Args, Debug)]
@@ -135,6 +139,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Request(args) => args.run(),
         Command::Approvals(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
+        Command::Source(args) => args.run(),
     }
 }
 

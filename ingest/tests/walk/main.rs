@@ -18,5 +18,6 @@ mod admins;
 mod approvals;
 mod crash;
 mod delivery;
+mod evidence;
 mod hostile;
 mod leaks;
