@@ -164,11 +164,15 @@ fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, found: &T, expecte
     if found == expected { Ok(()) } else { Err((format!("{what} {found:?}"), format!("{what} {expected:?}"))) }
 }
 
-/// The name in an identity's record, where the bytes are one.
-pub fn record_name(record: &[u8]) -> Option<String> {
+/// The name in an identity's record, and the topic of its chunks, where the bytes are one.
+pub fn record_name(record: &[u8]) -> Option<(String, String)> {
     #[derive(Deserialize)]
-    struct Name {
+    struct Record {
         name: String,
+        #[serde(default)]
+        destination: Option<String>,
     }
-    serde_json::from_slice::<Name>(record).ok().map(|record| record.name)
+    let Record { name, destination } = serde_json::from_slice(record).ok()?;
+    let topic = destination.unwrap_or_else(|| format!("chunk.masked.{name}"));
+    Some((name, topic))
 }

@@ -139,12 +139,18 @@ codes! {
     IdentityUnknown = "identity-unknown", Broken, "the entry relies on an identity or key that is not registered so at this point";
     IdentityRevoked = "identity-revoked", Broken, "the entry relies on an identity that had been revoked";
     IdentityExpired = "identity-expired", Broken, "the entry relies on an identity whose registration had ended";
+    IdentityName = "identity-name", Broken, "two identities in force bear one name: what one did can be told as the other's";
     Possession = "possession", Broken, "the proof that the key's owner holds it is not one";
     DocumentDigest = "document-digest", Broken, "the document does not have the digest that the entry states, or says something else";
     // Requests, decisions and deliveries.
     RequestSignature = "request-signature", Broken, "the caller did not sign what the ledger says it signed";
     RequestClaims = "request-claims", Broken, "the signed request is not the one that this trace is about";
     RequestAnswer = "request-answer", Broken, "what was decided or delivered is not what the caller asked for";
+    RequestTime = "request-time", Broken, "the signed request did not count at this time: it was kept back, or is from the future";
+    AttestDoor = "attest-door", Broken, "a request that must bear its caller's signature is only attested: it may be invented";
+    RowsLimit = "rows-limit", Broken, "more rows were masked than policy, or the caller's own request, allows";
+    DeliveryDestination = "delivery-destination", Broken, "the chunk was meant for a place that is not registered for its caller";
+    DecisionTime = "decision-time", Broken, "the decision was not made at the time that it states: policies that look at the time may have been deceived";
     PolicyNotInForce = "policy-not-in-force", Broken, "the decision rests on a policy that was not in force";
     CatalogNotInForce = "catalog-not-in-force", Broken, "the decision rests on a catalog that was not in force";
     ConnectionUnknown = "connection-unknown", Broken, "a store was asked that no admin had registered";
@@ -159,6 +165,7 @@ codes! {
     ApprovalRevoker = "approval-revoker", Broken, "the approval was taken back by somebody who may not";
     ApprovalUnknown = "approval-unknown", Broken, "there is no such approval of this request";
     ApprovalMissing = "approval-missing", Broken, "a group whose approval policy requires has not given one";
+    ApprovalDenied = "approval-denied", Broken, "the request went on although somebody who was asked had said no";
     ApprovalSignature = "approval-signature", Broken, "the approver did not sign what the ledger says";
     ApprovalClaims = "approval-claims", Broken, "the signed answer says something else than its entry";
     // Payloads.
@@ -172,6 +179,8 @@ codes! {
     ChunkMismatch = "chunk-mismatch", Broken, "these parts are not the bytes that were recorded before delivery: parts are altered, missing, too many or out of order";
     ChunkSalt = "chunk-salt", NotProvable, "without the chunk's salt the parts cannot be held against the receipt: give --salt, from a part's cs-salt header";
     NotADelivery = "not-a-delivery", NotProvable, "the receipt's entry says nothing about bytes: get the receipt of the delivery";
+    RowMismatch = "row-mismatch", Broken, "the row is not one of the chunk that the receipt is about";
+    RowRoot = "row-root", NotProvable, "the receipt tells no root of single rows: the data set has no row tree, or another receipt is needed";
     Growth = "growth", Broken, "the newer tree does not begin with the entries of the older one, or the proof is not one: history was rewritten, or what was given is damaged";
     ForkForm = "fork-form", Broken, "this is not a fork proof in the documented form";
     ForkProof = "fork-proof", Broken, "these two checkpoints are not shown to contradict each other: nothing is proven against the log";

@@ -30,6 +30,8 @@ pub struct Identity {
     pub revoked: Option<u64>,
     /// Its name, where the record that resolves the pseudonym came with the export.
     pub name: Option<String>,
+    /// The topic of its chunks, likewise.
+    pub topic: Option<String>,
 }
 
 /// The versions of a text, as far as one of them may still be relied on.
@@ -75,6 +77,8 @@ pub struct Registry {
     pub identities: HashMap<String, Identity>,
     /// The pseudonyms to which keys belong, by thumbprint.
     pub keys: HashMap<String, String>,
+    /// The pseudonym that was last registered under each name that is known.
+    names: HashMap<String, String>,
     /// Registered connections.
     pub connections: BTreeSet<String>,
     /// Policy.
@@ -84,8 +88,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An identity enters. In words, what is wrong with its key.
-    pub fn register(&mut self, index: u64, s: &IdentityRegistered, name: Option<String>) -> Result<(), String> {
+    /// An identity enters, with its name and the topic of its chunks where its record is there. In words, what is wrong with
+    /// its key.
+    pub fn register(
+        &mut self,
+        index: u64,
+        s: &IdentityRegistered,
+        record: Option<(String, String)>,
+    ) -> Result<(), String> {
         let key = PublicKey::from_text(s.alg, &s.key);
         let mut wrong = Ok(());
         match &key {
@@ -97,6 +107,10 @@ impl Registry {
             wrong = Err(format!("the key of `{other}`"));
         } else {
             self.keys.insert(s.kid.clone(), s.identity.clone());
+        }
+        let (name, topic) = record.unzip();
+        if let Some(name) = &name {
+            self.names.insert(name.clone(), s.identity.clone());
         }
         let identity = Identity {
             registered: index,
@@ -110,9 +124,27 @@ impl Registry {
             not_after: s.not_after.get(),
             revoked: None,
             name,
+            topic,
         };
         self.identities.insert(s.identity.clone(), identity);
         wrong
+    }
+
+    /// Who bears a name and was not revoked, as far as names are known.
+    pub fn bearer(&self, name: &str) -> Option<&str> {
+        let pseudonym = self.names.get(name)?;
+        self.identities.get(pseudonym).filter(|identity| identity.revoked.is_none()).map(|_| pseudonym.as_str())
+    }
+
+    /// Those who stand behind an identity: itself, its owner, the one it may act for; by pseudonym, and by name where that is
+    /// known, since a new key brings a new pseudonym.
+    pub fn behind(&self, pseudonym: &str) -> BTreeSet<String> {
+        let identity = self.identities.get(pseudonym);
+        let others = identity.into_iter().flat_map(|i| [&i.owner, &i.on_behalf_of]).flatten().map(String::as_str);
+        let all: Vec<&str> = others.chain([pseudonym]).collect();
+        // No name begins like that.
+        let names = all.iter().filter_map(|pseudonym| self.name(pseudonym)).map(|name| format!("name {name}"));
+        all.iter().map(|pseudonym| (*pseudonym).to_owned()).chain(names).collect()
     }
 
     /// The name behind a pseudonym, where it is known.

@@ -13,10 +13,10 @@ use crate::payload::{Held, Payloads};
 use crate::registry::{Identity, Registry};
 use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
 use countersign_ledger::evidence::digest::sha256;
-use countersign_ledger::evidence::jws::{PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REQUEST};
+use countersign_ledger::evidence::jws::{PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REQUEST, Unverified};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
-    IdentityVerified, LogCreated, PolicyDecided, Signed, Verdict as Decision,
+    IdentityVerified, LogCreated, PolicyDecided, RequestReceived, Signed, Verdict as Decision,
 };
 use countersign_ledger::evidence::{
     Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
@@ -32,6 +32,16 @@ pub const GRACE_SECONDS: u64 = 60;
 
 /// How far an approver's clock may be ahead, in seconds.
 pub const SKEW_SECONDS: u64 = 30;
+
+/// The longest that changes and proofs of possession may be valid, and approvals, in seconds.
+const SIGNED_SECONDS_MAX: u64 = 7 * 86_400;
+const APPROVAL_SECONDS_MAX: u64 = 366 * 86_400;
+
+/// How long a decision may wait for its entry, and how long a request that was good when it was judged, in seconds. Neither
+/// has a deadline in the service, which may have to wait for its disk: that takes far less, and whoever keeps a signed
+/// request back, or decides for another day, needs far more.
+const DECISION_SECONDS_MAX: u64 = 3600;
+const REQUEST_GRACE_SECONDS: u64 = 600;
 
 /// The longest that a request may be valid, in seconds.
 pub const LIFETIME_SECONDS_MAX: u64 = 3600;
@@ -216,6 +226,12 @@ struct RequestFacts {
     status: Option<(u64, u64)>,
     /// The approvals that were given.
     grants: Vec<TraceId>,
+    /// `at` of the request's first entry, microseconds.
+    received: u64,
+    /// The most rows that policy lets leave, where the decision in full is there.
+    rows_max: Option<u64>,
+    /// The entry of a no by somebody who was asked.
+    refused: Option<u64>,
 }
 
 /// A person's yes.
@@ -562,12 +578,12 @@ impl<'a> Judge<'a> {
                 self.outcomes.rejected += 1;
                 self.claim(Claim::Refusals, false);
             }
-            Step::RequestReceived(s) => {
-                let token = here.payload(s.request).map(<[u8]>::to_vec);
-                story.facts = Some(Box::new(RequestFacts { door: s.door.clone(), token, ..RequestFacts::default() }));
-            }
+            Step::RequestReceived(s) => self.request_received(here, story, s),
             Step::IdentityVerified(s) => self.identity_verified(here, story, s),
-            Step::PolicyDecided(s) => self.policy_decided(here, story, s, before),
+            Step::PolicyDecided(s) => {
+                self.not_refused(here, story);
+                self.policy_decided(here, story, s, before);
+            }
             Step::RequestDenied(_) => {
                 self.outcomes.denied += 1;
                 self.claim(Claim::Refusals, false);
@@ -585,15 +601,27 @@ impl<'a> Judge<'a> {
             Step::ApprovalGranted(s) => self.approval_granted(here, s),
             Step::ApprovalDenied(s) => self.approval_denied(here, s),
             Step::ApprovalRevoked(s) => self.approval_revoked(here, s),
-            Step::ApprovalUsed(s) => self.approval_used(here, story, s),
+            Step::ApprovalUsed(s) => {
+                self.not_refused(here, story);
+                self.approval_used(here, story, s);
+            }
             Step::SourceQueried(s) => {
+                self.not_refused(here, story);
                 if !self.registry.connections.contains(&s.connection) {
                     let found = format!("connection `{}`", s.connection);
                     self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
                 }
                 self.claim(Claim::Statements, false);
             }
-            Step::ChunkMasked(_) => self.claim(Claim::MaskAccounts, false),
+            Step::ChunkMasked(s) => {
+                let facts = story.facts.as_ref();
+                let asked = facts.and_then(|facts| facts.claims.as_ref()?.limit);
+                let most = [asked, facts.and_then(|facts| facts.rows_max)].into_iter().flatten().min();
+                if let Some(most) = most.filter(|most| s.rows.get() > *most) {
+                    self.broken(here, Code::RowsLimit, format!("{} rows", s.rows), format!("at most {most}"));
+                }
+                self.claim(Claim::MaskAccounts, false);
+            }
             Step::DeliveryIntended(s) => self.delivery_intended(here, story, s),
             Step::DeliveryCommitted(s) => {
                 let intended = story.facts.as_ref().and_then(|facts| facts.status);
@@ -654,8 +682,12 @@ impl<'a> Judge<'a> {
                 self.broken(here, Code::IdentityUnknown, found, "a registered identity");
             }
         }
-        let name = here.payload(s.record).and_then(change::record_name);
-        if let Err(found) = self.registry.register(here.index, s, name) {
+        let record = here.payload(s.record).and_then(change::record_name);
+        if let Some(bearer) = record.as_ref().and_then(|(name, _)| self.registry.bearer(name)) {
+            let found = format!("the name of `{bearer}`");
+            self.broken(here, Code::IdentityName, found, "a name that nobody in force bears");
+        }
+        if let Err(found) = self.registry.register(here.index, s, record) {
             self.broken(here, Code::IdentityKey, found, format!("a key of its own with thumbprint {}", s.kid));
         }
         let identity = self.registry.identities.get(&s.identity);
@@ -672,7 +704,8 @@ impl<'a> Judge<'a> {
                 if c.kid != s.kid {
                     return self.broken(here, Code::Possession, format!("a proof for key {}", c.kid), expected);
                 }
-                match token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref()) {
+                let names = token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref());
+                match names.and_then(|()| counts_at((c.iat, c.exp), here.at(), GRACE_SECONDS, SIGNED_SECONDS_MAX)) {
                     Err((found, expected)) => self.broken(here, Code::Possession, found, expected),
                     Ok(()) => self.signature(Claim::PossessionProofs, &s.kid),
                 }
@@ -727,6 +760,7 @@ impl<'a> Judge<'a> {
                 .and_then(|opened| {
                     let c = &opened.claims;
                     token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "admin", name.as_deref())?;
+                    counts_at((c.iat, c.exp), here.at(), GRACE_SECONDS, SIGNED_SECONDS_MAX)?;
                     let digest = sha256(change);
                     let differs = || (format!("a signature on {}", c.change), format!("on {digest}"));
                     if c.change == digest { Ok(()) } else { Err(differs()) }
@@ -785,6 +819,20 @@ impl<'a> Judge<'a> {
         key.map(|key| (key, name))
     }
 
+    fn request_received(&mut self, here: &Here<'_>, story: &mut Story, s: &RequestReceived) {
+        let mut token = here.payload(s.request);
+        let found = token.map(|token| (token.len() as u64, Unverified::parse(token).ok().map(|token| token.digest())));
+        if let Some((bytes, digest)) = found
+            && (bytes != s.bytes.get() || digest.is_some_and(|digest| digest != s.digest))
+        {
+            let found = format!("{bytes} bytes with digest {}", digest.unwrap_or(s.digest));
+            self.broken(here, Code::RequestClaims, found, format!("{} bytes with digest {}", s.bytes, s.digest));
+            token = None;
+        }
+        let (door, token) = (s.door.clone(), token.map(<[u8]>::to_vec));
+        story.facts = Some(Box::new(RequestFacts { door, token, received: here.at(), ..RequestFacts::default() }));
+    }
+
     fn identity_verified(&mut self, here: &Here<'_>, story: &mut Story, s: &IdentityVerified) {
         let relied_on = self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), GRACE_SECONDS);
         if let Some((key, _)) = &relied_on
@@ -793,6 +841,10 @@ impl<'a> Judge<'a> {
             self.broken(here, Code::IdentityUnknown, s.alg.as_str(), key.alg().as_str());
         }
         let Some(facts) = &mut story.facts else { return };
+        if s.attest == Attest::ServiceAttested && facts.door == "kafka" {
+            let expected = format!("`{}`: bearer tokens do not come by Kafka", Attest::CallerSigned);
+            self.broken(here, Code::AttestDoor, format!("`{}`", s.attest), expected);
+        }
         let Some((token, (key, name))) = facts.token.take().zip(relied_on) else {
             return self.claim(Claim::CallerSignatures, false);
         };
@@ -807,10 +859,6 @@ impl<'a> Judge<'a> {
             }
         };
         let c = opened.claims;
-        if let Some(digest) = story.state.digest.filter(|digest| *digest != opened.digest) {
-            let (found, expected) = (opened.digest.to_string(), digest.to_string());
-            return self.broken(here, Code::RequestClaims, found, expected);
-        }
         if let Err((found, expected)) =
             token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, &facts.door, name.as_deref())
         {
@@ -824,7 +872,13 @@ impl<'a> Judge<'a> {
         self.signature(Claim::CallerSignatures, &s.kid);
     }
 
-    fn policy_decided(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided, before: Phase) {
+    fn policy_decided(&mut self, here: &Here<'_>, story: &mut Story, s: &PolicyDecided, before: Phase) {
+        let (time, now) = (s.time.get(), here.at() / 1_000_000);
+        if time > now + GRACE_SECONDS || time + DECISION_SECONDS_MAX < now {
+            let seconds = |seconds: u64| crate::time::utc(seconds.saturating_mul(1_000_000));
+            let expected = format!("at most {DECISION_SECONDS_MAX} s before {}", seconds(now));
+            self.broken(here, Code::DecisionTime, seconds(time), expected);
+        }
         // Decided first, durable later: a change in between came too late for it.
         let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
         let texts = [
@@ -844,24 +898,71 @@ impl<'a> Judge<'a> {
         self.claim(Claim::Decisions, false);
         match here.payload(s.document).map(|document| obligations(document, s)) {
             None => self.claim(Claim::Obligations, false),
-            Some(Ok(())) => self.claim(Claim::Obligations, true),
+            Some(Ok(rows)) => {
+                self.claim(Claim::Obligations, true);
+                if let Some(facts) = &mut story.facts {
+                    facts.rows_max = Some(rows);
+                }
+            }
             Some(Err((found, expected))) => self.broken(here, Code::DocumentDigest, found, expected),
         }
         if s.verdict == Decision::Permit && before == Phase::Approved {
             self.covered(here, story, s);
         }
-        let claims = story.facts.as_ref().and_then(|facts| facts.claims.as_ref());
-        if let Some(claims) = claims.filter(|_| s.verdict != Decision::Deny)
-            && let Err((found, expected)) = as_asked(claims, s)
-        {
+        let facts = story.facts.as_ref().filter(|_| s.verdict != Decision::Deny);
+        let Some((claims, received)) = facts.and_then(|facts| Some((facts.claims.as_ref()?, facts.received))) else {
+            return;
+        };
+        if let Err((found, expected)) = as_asked(claims, s) {
             self.broken(here, Code::RequestAnswer, found, expected);
+        }
+        // Judged once, when it came in: afterwards it may wait for people longer than it is valid.
+        let from = claims.nbf.unwrap_or(0).max(claims.iat);
+        if let Err((found, expected)) = counts_at((from, claims.exp), received, REQUEST_GRACE_SECONDS, u64::MAX) {
+            self.broken(here, Code::RequestTime, found, expected);
+        }
+        self.acts_for(here, story, GRACE_SECONDS);
+    }
+
+    /// The one for whom the caller asks, where it says so: the one that it is registered for, and in force.
+    fn acts_for(&mut self, here: &Here<'_>, story: &Story, grace: u64) {
+        let claims = story.facts.as_ref().and_then(|facts| facts.claims.as_ref());
+        let Some(name) = claims.and_then(|claims| claims.on_behalf_of.clone()) else { return };
+        let caller = self.registry.identities.get(story.state.subject.as_deref().unwrap_or_default());
+        let principal = caller.and_then(|caller| caller.on_behalf_of.clone());
+        let known = principal.as_deref().and_then(|pseudonym| self.registry.name(pseudonym)).map(str::to_owned);
+        if principal.is_none() || known.as_ref().is_some_and(|known| *known != name) {
+            let expected = known.map_or("nobody".to_owned(), |known| format!("`{known}`"));
+            return self.broken(here, Code::RequestClaims, format!("on behalf of `{name}`"), expected);
+        }
+        self.in_force(here, &principal.unwrap_or_default(), grace);
+    }
+
+    /// An identity that counts for something now, whatever it was when it was first relied on.
+    fn in_force(&mut self, here: &Here<'_>, pseudonym: &str, grace: u64) {
+        if let Some(identity) = self.registry.identities.get(pseudonym) {
+            let (kid, registered) = (identity.kid.clone(), identity.registered);
+            self.relied_on(here, (pseudonym, &kid, registered), grace);
+        }
+    }
+
+    /// Nobody who was asked has said no.
+    fn not_refused(&mut self, here: &Here<'_>, story: &mut Story) {
+        if let Some(index) = story.facts.as_mut().and_then(|facts| facts.refused.take()) {
+            let expected = "the request's denial, or its failure";
+            self.broken(here, Code::ApprovalDenied, format!("a no at entry {index}, and then this"), expected);
         }
     }
 
     /// Every group that was asked, and every group that policy names now, has given an approval that is relied on.
     fn covered(&mut self, here: &Here<'_>, story: &Story, s: &PolicyDecided) {
         let used = story.state.approvals.iter().filter_map(|(approval, _)| self.grants.get(approval));
-        let given: BTreeSet<&String> = used.flat_map(|grant| &grant.groups).collect();
+        // Whoever has left a group since has no say in it any more.
+        let member = |grant: &Grant, group: &String| {
+            self.registry.identities.get(&grant.approver).is_some_and(|i| i.groups.contains(group))
+        };
+        let given: BTreeSet<&String> =
+            used.flat_map(|grant| grant.groups.iter().filter(move |group| member(grant, group))).collect();
         let asked = story.facts.iter().flat_map(|facts| &facts.asked);
         let required: BTreeSet<&String> = asked.chain(&s.approval).collect();
         let list = |groups: &mut dyn Iterator<Item = &&String>| {
@@ -876,9 +977,14 @@ impl<'a> Judge<'a> {
 
     fn delivery_intended(&mut self, here: &Here<'_>, story: &mut Story, s: &DeliveryIntended) {
         let caller = story.state.subject.clone().unwrap_or_default();
-        if let Some(identity) = self.registry.identities.get(&caller) {
-            let (kid, registered) = (identity.kid.clone(), identity.registered);
-            self.relied_on(here, (&caller, &kid, registered), 0);
+        self.in_force(here, &caller, 0);
+        self.acts_for(here, story, 0);
+        let topic = self.registry.identities.get(&caller).and_then(|identity| identity.topic.clone());
+        if let Some((found, topic)) = here.payload(s.destination).zip(topic)
+            && found != topic.as_bytes()
+        {
+            let found = format!("`{}`", String::from_utf8_lossy(found));
+            self.broken(here, Code::DeliveryDestination, found, format!("`{topic}`"));
         }
         for (approval, _) in story.state.approvals.clone() {
             self.counts(here, approval);
@@ -915,16 +1021,9 @@ impl<'a> Judge<'a> {
                     let expected = format!("before {}", crate::time::utc(until.saturating_mul(1_000_000)));
                     self.broken(here, Code::ApprovalTime, crate::time::utc(here.at()), expected);
                 }
-                let requester_is = self.registry.identities.get(&requester);
-                let is = |pseudonym: Option<&String>| pseudonym.is_some_and(|p| p == answer.identity);
-                let role = match requester_is {
-                    _ if requester == answer.identity => Some("the requester"),
-                    Some(i) if is(i.owner.as_ref()) => Some("the requester's owner"),
-                    Some(i) if is(i.on_behalf_of.as_ref()) => Some("the one that the requester acts for"),
-                    _ => None,
-                };
-                if let Some(role) = role {
-                    let found = format!("`{}`, {role}", answer.identity);
+                let (one, other) = (self.registry.behind(answer.identity), self.registry.behind(&requester));
+                if let Some(both) = one.intersection(&other).next() {
+                    let found = format!("`{both}` behind approver and requester");
                     self.broken(here, Code::ApprovalSelf, found, "somebody else");
                 }
                 let stranger = answer.groups.iter().find(|g| !groups.contains(g) || !asked.contains(g));
@@ -976,11 +1075,16 @@ impl<'a> Judge<'a> {
                 same("nbf", &c.nbf, &not_before)?;
                 same("exp", &c.exp, &not_after)?;
             }
-            Ok(())
+            shorter_than((c.iat, c.exp), APPROVAL_SECONDS_MAX)
         };
-        match told() {
-            Err((found, expected)) => self.broken(here, Code::ApprovalClaims, found, expected),
-            Ok(()) => self.signature(Claim::ApprovalSignatures, answer.kid),
+        // Of a grant the entry itself tells the times; a revocation gives the sequencer no deadline.
+        let grace = if answer.decision == "revoke" { GRACE_SECONDS } else { 0 };
+        let in_time =
+            if answer.times.is_some() { Ok(()) } else { counts_at((c.iat, c.exp), here.at(), grace, u64::MAX) };
+        match (told(), in_time) {
+            (Err((found, expected)), _) => self.broken(here, Code::ApprovalClaims, found, expected),
+            (_, Err((found, expected))) => self.broken(here, Code::ApprovalTime, found, expected),
+            _ => self.signature(Claim::ApprovalSignatures, answer.kid),
         }
     }
 
@@ -1041,6 +1145,12 @@ impl<'a> Judge<'a> {
                 times: None,
             },
         );
+        if let Some(story) = self.open.get_mut(&s.request)
+            && matches!(story.state.phase, Phase::Waiting | Phase::Approved)
+            && let Some(facts) = &mut story.facts
+        {
+            facts.refused.get_or_insert(here.index);
+        }
     }
 
     fn approval_revoked(&mut self, here: &Here<'_>, s: &ApprovalRevoked) {
@@ -1089,6 +1199,8 @@ impl<'a> Judge<'a> {
             let found = format!("request {}, obligations {}", grant.digest, grant.obligations);
             return self.broken(here, Code::ApprovalDigest, found, "those that were last decided");
         }
+        let approver = grant.approver.clone();
+        self.in_force(here, &approver, GRACE_SECONDS);
         self.counts(here, s.approval);
     }
 
@@ -1127,8 +1239,27 @@ fn words(groups: &[String]) -> String {
     if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") }
 }
 
-/// The document of a decision: the obligations that the entry states the digest of, with the entry's columns.
-fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String)> {
+/// Whether what is valid from and until these seconds counts at `at` (microseconds), and is not valid for too long.
+fn counts_at((from, until): (u64, u64), at: u64, grace: u64, seconds_max: u64) -> Result<(), (String, String)> {
+    shorter_than((from, until), seconds_max)?;
+    if is_early(at, from, SKEW_SECONDS) || is_past(at, until, grace) {
+        return Err((format!("at {}", at / 1_000_000), format!("from {from} to {until}, in Unix seconds")));
+    }
+    Ok(())
+}
+
+fn shorter_than((from, until): (u64, u64), seconds_max: u64) -> Result<(), (String, String)> {
+    let seconds = until.saturating_sub(from);
+    if seconds > seconds_max {
+        Err((format!("valid for {seconds} s"), format!("at most {seconds_max} s")))
+    } else {
+        Ok(())
+    }
+}
+
+/// The document of a decision: the obligations that the entry states the digest of, with the entry's columns. Gives the most
+/// rows that they let leave.
+fn obligations(document: &[u8], s: &PolicyDecided) -> Result<u64, (String, String)> {
     #[derive(Deserialize)]
     struct Document<'a> {
         #[serde(borrow)]
@@ -1137,6 +1268,11 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String
     #[derive(Deserialize)]
     struct Obligations {
         columns: Vec<Column>,
+        limit: Limit,
+    }
+    #[derive(Deserialize)]
+    struct Limit {
+        rows: u64,
     }
     #[derive(Deserialize)]
     struct Column {
@@ -1172,7 +1308,7 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<(), (String, String
         obliged.extend(column.paths.iter().map(|path| ("path", &path.path, &path.class, &path.rule)));
     }
     if said == obliged {
-        return Ok(());
+        return Ok(obligations.limit.rows);
     }
     let list = |columns: Vec<(&str, &String, &String, &String)>| {
         let columns = columns.iter().map(|(what, name, class, rule)| format!("{what} {name} ({class}) {rule}"));

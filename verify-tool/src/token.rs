@@ -29,6 +29,15 @@ pub struct RequestClaims {
     pub format: String,
     /// The purpose.
     pub purpose: String,
+    /// Valid from, Unix seconds.
+    #[serde(default)]
+    pub nbf: Option<u64>,
+    /// At most so many rows.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// The name of the one for whom it is asked.
+    #[serde(default)]
+    pub on_behalf_of: Option<String>,
 }
 
 /// The claims of an approver's answer.
@@ -69,6 +78,10 @@ pub struct AdminClaims {
     pub sub: String,
     /// `<origin>/admin`.
     pub aud: String,
+    /// Signed at, Unix seconds.
+    pub iat: u64,
+    /// Good until, Unix seconds.
+    pub exp: u64,
     /// SHA-256 of the change document.
     pub change: Hash,
 }
@@ -82,6 +95,10 @@ pub struct PossessionClaims {
     pub sub: String,
     /// `<origin>/admin`.
     pub aud: String,
+    /// Signed at, Unix seconds.
+    pub iat: u64,
+    /// Good until, Unix seconds.
+    pub exp: u64,
     /// The key's thumbprint.
     pub kid: String,
 }

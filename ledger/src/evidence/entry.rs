@@ -236,7 +236,7 @@ impl std::io::Write for Same<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::step::{Reason, RequestDenied, RequestRejected};
+    use crate::evidence::step::{ApprovalRequested, Reason, RequestDenied, RequestRejected};
     use crate::evidence::{Class, Commitment};
     use proptest::prelude::*;
 
@@ -314,6 +314,24 @@ mod tests {
         entry.src = "a \"quoted\" one".into();
         let bytes = entry.encode().unwrap();
         assert_eq!((Entry::decode_in_place(&bytes), Entry::decode(&bytes).ok()), (None, Some(entry)));
+    }
+
+    #[test]
+    fn sorted_lists_have_one_order() {
+        let asked = |groups: &[&str]| {
+            let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+            let zero = Hash::from_bytes([0; 32]);
+            sample(ApprovalRequested { groups, request: zero, obligations: zero, not_after: Int::ONE }.into())
+        };
+        let good = asked(&["a", "b"]).encode().unwrap();
+        assert!(read(&good).is_some());
+        for bad in [&["b", "a"], &["a", "a"]] {
+            let error = asked(bad).encode().unwrap_err().to_string();
+            assert!(error.contains("`groups` is not sorted"), "{error}");
+            let words = format!("[\"{}\",\"{}\"]", bad[0], bad[1]);
+            let text = String::from_utf8(good.clone()).unwrap().replace("[\"a\",\"b\"]", &words);
+            assert!(read(text.as_bytes()).is_none(), "{text}");
+        }
     }
 
     proptest! {

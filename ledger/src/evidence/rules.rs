@@ -26,6 +26,17 @@ fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) ->
     if trace == expected { Ok(then) } else { Err(Violation::Name { found, trace }) }
 }
 
+/// Whether an identity may be called so in entries.
+fn is_pseudonym(name: &str) -> bool {
+    let hex = name.strip_prefix("id-").unwrap_or_default();
+    hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Whether a transform replaces every cell, nulls included, so that not even their number remains.
+fn hides_all(transform: &str) -> bool {
+    matches!(transform, "null" | "redact") || transform.starts_with("constant(")
+}
+
 /// Where a trace stands after its last entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -192,6 +203,15 @@ impl TraceState {
                 if s.kind == Kind::Agent && s.owner.is_none() {
                     return Err(Violation::Decision("an agent without an owner".into()));
                 }
+                if !is_pseudonym(&s.identity) {
+                    // A name in its place would be personal data, and here to stay.
+                    return Err(Violation::Subject {
+                        found,
+                        what: "identity",
+                        named: s.identity.clone(),
+                        expected: "id- and 16 hex digits".into(),
+                    });
+                }
                 let then = named(found, trace, TraceId::identity(&s.identity), P::Standing)?;
                 self.subject = Some(s.identity.clone());
                 then
@@ -246,6 +266,17 @@ impl TraceState {
                         expected: self.table.as_ref().map(|(c, t)| format!("{c}.{t}")).unwrap_or_default(),
                     });
                 }
+                // A column that was not fetched cannot leave; one that is fetched beyond those may serve a filter.
+                if let Some(DecidedColumn { column, .. }) =
+                    self.columns.iter().find(|decided| !s.columns.contains(&decided.column))
+                {
+                    return Err(Violation::Subject {
+                        found,
+                        what: "columns",
+                        named: s.columns.join(", "),
+                        expected: format!("{column} among them"),
+                    });
+                }
                 self.attempt = s.attempt;
                 P::Queried
             }
@@ -256,6 +287,9 @@ impl TraceState {
             }
             (P::Masked, Step::DeliveryIntended(s)) => {
                 self.expect_attempt(found, s.attempt, self.attempt)?;
+                if s.parts == Int::ZERO {
+                    return Err(Violation::Account("a chunk of no parts: one without rows is one part".into()));
+                }
                 self.same_subject(found, "identity", &s.to, P::Intended)?
             }
             (P::Intended, Step::DeliveryCommitted(s)) => {
@@ -386,6 +420,23 @@ impl TraceState {
             }
             if rule != "clear" && did.transform == "clear" {
                 return Err(Violation::Account(format!("`{column}` is masked by `{rule}`, yet nothing ran")));
+            }
+            // Where a rule does not fit a column's type, `null` takes its place.
+            if did.transform != *rule && did.transform != "null" {
+                return Err(Violation::Account(format!(
+                    "`{column}` is masked by `{rule}`, yet `{}` ran",
+                    did.transform
+                )));
+            }
+            if did.changed > did.seen {
+                let (changed, seen) = (did.changed, did.seen);
+                return Err(Violation::Account(format!("`{column}`: {changed} cells changed of {seen} seen")));
+            }
+            if hides_all(&did.transform) && did.changed != did.seen {
+                let (changed, seen) = (did.changed, did.seen);
+                let why =
+                    format!("`{column}`: `{}` replaces every cell, yet {changed} of {seen} changed", did.transform);
+                return Err(Violation::Account(why));
             }
             let did_paths = did.paths.iter().map(|did| (&did.path, &did.class, &did.rule));
             if !did_paths.eq(paths.iter().map(|path| (&path.path, &path.class, &path.rule))) {

@@ -376,6 +376,9 @@ macro_rules! steps {
 
             /// Writes the body as canonical JSON.
             pub(super) fn write_body(&self, to: impl std::io::Write) -> serde_json::Result<()> {
+                if let Some(list) = self.unsorted() {
+                    return Err(serde::ser::Error::custom(format!("`{list}` is not sorted, or names one twice")));
+                }
                 match self { $(Self::$name(body) => serde_json::to_writer(to, body),)+ }
             }
 
@@ -764,5 +767,23 @@ steps! {
         /// Commitment to what operators need to know (class `detail`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<Commitment>,
+    }
+}
+
+impl Step {
+    /// The name of a list that is not in its only order: those that the format calls sorted ascend by bytes, without
+    /// repetition, so that an entry has one spelling.
+    fn unsorted(&self) -> Option<&'static str> {
+        let lists: &[(&'static str, &[String])] = match self {
+            Self::IdentityRegistered(s) => &[("groups", &s.groups)],
+            Self::GroupsChanged(s) => &[("groups", &s.groups)],
+            Self::PolicyDecided(s) => &[("policies", &s.policies), ("approval", &s.approval)],
+            Self::ApprovalRequested(s) => &[("groups", &s.groups)],
+            Self::ApprovalGranted(s) => &[("groups", &s.groups)],
+            Self::ApprovalDenied(s) => &[("groups", &s.groups)],
+            _ => &[],
+        };
+        let unsorted = |list: &[String]| !list.is_sorted_by(|a, b| a < b);
+        lists.iter().find(|(_, list)| unsorted(list)).map(|(name, _)| *name)
     }
 }
