@@ -36,6 +36,11 @@ test-kills: ## kill -9 the ledger under load, again and again, verifying after e
 test-crashes: ## let each of a process's first calls that write fail or kill it, verifying after each (about 10 minutes); CALLS=40
 	COUNTERSIGN_TEST_CALLS=$(or $(CALLS),40) cargo test --locked --package countersign-ledger --lib -- whatever_call_fails --nocapture
 
+.PHONY: test-faults
+test-faults: ## try bad evidence at length: 10,000 single faults, 3,000 lies, a million true entries (about 10 minutes)
+	COUNTERSIGN_FAULTS=10000 cargo test --locked --package countersign-verify --test faults -- --nocapture
+	COUNTERSIGN_LIES=3000 COUNTERSIGN_ENTRIES=1000000 cargo test --locked --package countersign-verify --test liar -- --nocapture
+
 .PHONY: clean
 clean: ## remove the demo's folder and what was built from this clone; compiled dependencies stay
 	rm -rf demo-run

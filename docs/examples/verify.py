@@ -4,6 +4,7 @@
     pip install cryptography                                     # Python 3.9 or newer
     python verify.py log EVIDENCE LEDGER.VKEY                    # an export: checkpoint, tiles, tree, entries, traces
     python verify.py receipt FILE LEDGER.VKEY                    # a receipt: its entry stands in the ledger
+    python verify.py row ROW RECEIPT LEDGER.VKEY                 # a line of `countersign rows`: this row was delivered
 
 Prints what is wrong and ends with 1, or says what holds and ends with 0. What traces owe each other (section 9) is left to
 countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here.
@@ -168,27 +169,52 @@ def log(folder, vkey):
     print(f"{size} entries in {len(traces)} traces are those that were signed")
 
 
-# --- Receipts: section 12 ---
+# --- Receipts and rows: section 12 ---
 
 
 def receipt(path, vkey):
+    """The entry of a receipt, and the bytes of the mask account that it may carry."""
     head, _, note = pathlib.Path(path).read_text().partition("\n\n")
     first, extra, index, *proof = head.split("\n")
     if first != "c2sp.org/tlog-proof@v1" or not extra.startswith("extra ") or not index.startswith("index "):
         fail("this is not a receipt")
-    entry = base64.b64decode(extra[6:], validate=True).split(b"\n")[0]
+    entry, *more = base64.b64decode(extra[6:], validate=True).split(b"\n")
     size, root = open_note(note, vkey)
     index, proof = int(index[6:]), [base64.b64decode(hash, validate=True) for hash in proof]
     if index >= size or included(index, size, leaf(entry), proof) != root:
         fail("the receipt does not prove its entry")
-    print(f"entry {index} is in the ledger: {json.dumps(read(index, entry), ensure_ascii=False)}")
+    return index, read(index, entry), next((line[7:] for line in more if line.startswith(b"masked ")), entry)
+
+
+def row(path, receipt_path, vkey):
+    index, entry, account = receipt(receipt_path, vkey)
+    if account and entry["type"] == "delivery.intended" and leaf(account).hex() != entry["prev"]:
+        fail("the receipt's mask account is not the one that the delivery follows")
+    masked = read(index, account)
+    line = pathlib.Path(path).read_text().rstrip("\n")
+    found = re.fullmatch(r'\{"leaf":(.*),"path":\[([^\]]*)\]\}', line)
+    said = json.loads(found[1]) if found else fail("this is not a row with its proof")
+    proof = [base64.b64decode(hash, validate=True) for hash in json.loads(f"[{found[2]}]")]
+    chunk = [said["request"], said["attempt"], said["count"]]
+    if chunk != [masked["trace"], masked["body"]["attempt"], masked["body"]["rows"]]:
+        fail("the row is of another chunk")
+    if said["index"] >= said["count"] or masked["body"]["rows_root"] != included(
+        said["index"], said["count"], leaf(found[1].encode()), proof
+    ).hex():
+        fail("the row is not one of this chunk")
+    print(f"row {said['index']} of {said['count']}: {json.dumps(said['row'], ensure_ascii=False)}")
 
 
 def main():
-    checks = {"log": log, "receipt": receipt}
-    if len(sys.argv) != 4 or sys.argv[1] not in checks:
+    if len(sys.argv) < 4 or sys.argv[1] not in ("log", "receipt", "row"):
         sys.exit(__doc__)
-    checks[sys.argv[1]](sys.argv[2], pathlib.Path(sys.argv[3]).read_text().strip())
+    *args, key = sys.argv[2:]
+    key = pathlib.Path(key).read_text().strip()
+    if sys.argv[1] == "receipt":
+        index, entry, _ = receipt(*args, key)
+        print(f"entry {index} is in the ledger: {json.dumps(entry, ensure_ascii=False)}")
+    else:
+        {"log": log, "row": row}[sys.argv[1]](*args, key)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@
 //! max_rows = 100000                        # limits of one chunk; these are the defaults
 //! max_bytes = 67108864
 //! max_seconds = 60
+//! row_tree = true                          # each row of a chunk can be proved by itself; false by default
 //! [tables."shop.customers".columns]
 //! id = { class = "public", type = "int64" }                # a type is needed for CSV only, where a column without one is text
 //! email = "pii.email"                                      # short for { class = "pii.email" }
@@ -74,6 +75,8 @@ pub struct Table {
     pub key: Option<String>,
     /// The limits of one chunk of this table.
     pub limits: Limits,
+    /// Whether each row of a chunk can be proved by itself.
+    pub row_tree: bool,
     /// The classified columns.
     pub columns: BTreeMap<String, Column>,
     /// What is classified inside of columns, in the order of the paths' texts.
@@ -395,7 +398,7 @@ impl<'a> Loader<'a> {
     }
 
     fn table_entry(&self, value: &Entry<'a>, classes: &BTreeMap<String, Mask>) -> Result<Table, LoadError> {
-        let known = ["key", "max_rows", "max_bytes", "max_seconds", "columns", "paths"];
+        let known = ["key", "max_rows", "max_bytes", "max_seconds", "row_tree", "columns", "paths"];
         let entries = self.keys(self.table(value, "a table")?, "a table", &known)?;
         let mut columns = BTreeMap::new();
         if let Some(listed) = entries.get("columns") {
@@ -439,7 +442,13 @@ impl<'a> Loader<'a> {
             bytes: limit("max_bytes", default.bytes)?,
             seconds: limit("max_seconds", default.seconds)?,
         };
-        Ok(Table { key, limits, columns, paths })
+        let row_tree = match entries.get("row_tree") {
+            Some(value) => {
+                value.get_ref().as_bool().ok_or_else(|| self.wrong_kind(value, "`row_tree`", "true or false"))?
+            }
+            None => false,
+        };
+        Ok(Table { key, limits, row_tree, columns, paths })
     }
 
     fn path(

@@ -18,6 +18,7 @@ pub mod nested;
 pub mod path;
 pub mod plan;
 pub mod policy;
+pub mod rows;
 pub mod schema;
 pub mod transform;
 

@@ -9,6 +9,7 @@ use crate::log::{self, Options};
 use crate::report::make::{self, PAGE_BYTES_MAX};
 use crate::report::page;
 use crate::report::sample::STORIES_MAX;
+use crate::row;
 use crate::single::{self, Growth};
 use crate::story::Claim;
 use anyhow::{Context, anyhow, bail};
@@ -42,6 +43,8 @@ enum Command {
     Receipt(ReceiptArgs),
     /// Check that delivered parts are the bytes that were recorded before they left
     Chunk(ChunkArgs),
+    /// Check single rows of a chunk, as `countersign rows` prints them
+    Row(RowArgs),
     /// Check that a newer checkpoint's ledger begins with an older one's
     Consistency(ConsistencyArgs),
     /// Check a proof that the log signed two histories
@@ -166,6 +169,17 @@ struct ChunkArgs {
 }
 
 #[derive(Debug, Args)]
+struct RowArgs {
+    /// Rows with their proofs, one a line
+    file: PathBuf,
+    /// The receipt of the delivery, or of the `chunk.masked`
+    #[arg(long, value_name = "R")]
+    receipt: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 struct ConsistencyArgs {
     /// The older checkpoint
     old: PathBuf,
@@ -233,6 +247,7 @@ where
         Command::Explain(args) => args.common.json,
         Command::Receipt(args) => args.common.json,
         Command::Chunk(args) => args.common.json,
+        Command::Row(args) => args.common.json,
         Command::Consistency(args) => args.common.json,
         Command::Fork(args) => args.common.json,
     };
@@ -281,6 +296,10 @@ fn answer(command: Command, json: bool, err: &mut dyn Write) -> anyhow::Result<(
             let keys = keys(&args.common)?;
             let receipt = file(&args.receipt)?;
             single::chunk(&parts(&args.parts)?, (&name(&args.receipt), &receipt), &keys, args.salt)
+        }
+        Command::Row(args) => {
+            let receipt = file(&args.receipt)?;
+            row::check(&args.file, (&name(&args.receipt), &receipt), &keys(&args.common)?)
         }
         Command::Consistency(args) => {
             let keys = keys(&args.common)?;

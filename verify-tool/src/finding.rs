@@ -179,6 +179,7 @@ codes! {
     ChunkMismatch = "chunk-mismatch", Broken, "these parts are not the bytes that were recorded before delivery: parts are altered, missing, too many or out of order";
     ChunkSalt = "chunk-salt", NotProvable, "without the chunk's salt the parts cannot be held against the receipt: give --salt, from a part's cs-salt header";
     NotADelivery = "not-a-delivery", NotProvable, "the receipt's entry says nothing about bytes: get the receipt of the delivery";
+    RowForm = "row-form", Broken, "this is not a row with its proof: it was altered, or written by something else than `countersign rows`";
     RowMismatch = "row-mismatch", Broken, "the row is not one of the chunk that the receipt is about";
     RowRoot = "row-root", NotProvable, "the receipt tells no root of single rows: the data set has no row tree, or another receipt is needed";
     Growth = "growth", Broken, "the newer tree does not begin with the entries of the older one, or the proof is not one: history was rewritten, or what was given is damaged";

@@ -9,6 +9,7 @@
 //! | [`story`] | entries: their order, their traces, what one trace owes another |
 //! | [`closed`] | the traces that have ended |
 //! | [`registry`], [`token`], [`change`], [`payload`] | who is who at each point; what they signed; what entries commit to |
+//! | [`row`] | single rows of a chunk |
 //! | [`single`] | one receipt, one chunk, two checkpoints |
 //! | [`fork`] | two checkpoints that cannot both be true, shown to anybody |
 //! | [`observe`] | what a walk tells whoever listens to it |
@@ -31,6 +32,7 @@ mod partial;
 pub mod payload;
 pub mod registry;
 pub mod report;
+pub mod row;
 pub mod single;
 pub mod story;
 pub mod time;

@@ -30,7 +30,13 @@ pub fn receipt(file: &str, text: &[u8], keys: &Epochs) -> Report {
     Report { entry, ..Report::new("receipt", summary, &findings) }
 }
 
-fn open_receipt(file: &str, text: &[u8], keys: &Epochs, findings: &mut Findings) -> Option<(Receipt, Checkpoint)> {
+/// Opens a receipt whose entry stands in the log of that key; what is wrong otherwise goes to the findings.
+pub(crate) fn open_receipt(
+    file: &str,
+    text: &[u8],
+    keys: &Epochs,
+    findings: &mut Findings,
+) -> Option<(Receipt, Checkpoint)> {
     let place = || Place::file(file);
     let all: Vec<VerifierKey> = keys.iter().map(|epoch| epoch.key.clone()).collect();
     let receipt = match Receipt::decode(text) {

@@ -8,6 +8,7 @@ pub(crate) mod init;
 mod ledger;
 mod policy;
 pub(crate) mod request;
+pub mod rows;
 
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
@@ -52,6 +53,8 @@ enum Command {
     Catalog(policy::CatalogCommand),
     /// Ask for a chunk
     Request(Box<request::Request>),
+    /// Print the rows of a delivered chunk, each with its proof
+    Rows(rows::Rows),
     /// Requests that wait for people
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -136,6 +139,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => args.run().map(done),
         Command::Catalog(args) => args.run().map(done),
         Command::Request(args) => args.run(),
+        Command::Rows(args) => args.run().map(done),
         Command::Approvals(args) => args.run().map(done),
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),

@@ -15,7 +15,7 @@ use countersign_ledger::evidence::step::{
     ChunkMasked, DeliveryIntended, Int, MaskedColumn, MaskedPath, RequestReceived, SourceQueried,
 };
 use countersign_ledger::evidence::{
-    Class, Commitment, Phase, Reason, Salt, Step, TraceId, TraceState, chunk_commitment, part_digest,
+    Class, Commitment, Phase, Reason, RowsOf, Salt, Step, TraceId, TraceState, chunk_commitment, part_digest,
 };
 use countersign_ledger::store::{Append, AppendError, Appended, Durable, Payload};
 use countersign_ledger::tlog::Hash;
@@ -151,6 +151,15 @@ impl Permitted {
             plan: Arc::new(plan),
             approved_until,
         }))
+    }
+
+    /// Whether the catalog wants each row of this table to be provable by itself.
+    fn has_row_tree(&self, core: &Core) -> bool {
+        let registry = core.registry.load();
+        let table = split_dataset(&self.claims.dataset).zip(registry.catalog.as_ref());
+        table.is_some_and(|((connection, table), catalog)| {
+            catalog.value.table(connection, table).is_some_and(|table| table.row_tree)
+        })
     }
 
     /// The attempt that comes next.
@@ -295,12 +304,13 @@ impl Fetched {
                 })
                 .collect(),
         });
-        let account = ChunkMasked {
-            attempt,
-            rows: Int::saturating(chunk.rows() as u64),
-            columns: columns.collect(),
-            rows_root: None,
-        };
+        let rows = Int::saturating(chunk.rows() as u64);
+        let rows_root = work.has_row_tree(core).then(|| {
+            let of = RowsOf { request: work.trace, attempt, count: rows };
+            let failed = |reason| Stop::Failed(reason, "the rows cannot be written as JSON".into());
+            encode::rows_root(&chunk, &of, &salt).map_err(failed)
+        });
+        let account = ChunkMasked { attempt, rows, columns: columns.collect(), rows_root: rows_root.transpose()? };
         let schema = chunk.columns().iter().map(|(name, ty)| format!("{name}:{ty}\n")).collect::<String>();
         let fingerprint = tagged("schema", &[schema.as_bytes()]);
         Ok(MaskedParts { work, attempt, head, account, parts, digests, salt, format, fingerprint })
@@ -344,11 +354,19 @@ impl MaskedParts {
             status_partition: Int::saturating(u64::try_from(partition).unwrap_or(0)),
             status_offset: Int::saturating(u64::try_from(end).unwrap_or(0)),
         };
-        let rows = account.rows.get();
+        let (rows, has_tree) = (account.rows.get(), account.rows_root.is_some());
         let appended = work.append(core, head, vec![account.into(), intended.into()], vec![destination])?;
-        let intent =
-            appended.entries.last().cloned().ok_or_else(|| Fault::Other("the ledger acknowledged nothing".into()))?;
-        let receipt = core.ledger.receipt(&intent, Some(salt))?.encode();
+        let nothing = || Fault::Other("the ledger acknowledged nothing".into());
+        let (masked, intent) = match appended.entries.as_slice() {
+            [masked, intent] => (masked, intent.clone()),
+            _ => return Err(nothing().into()),
+        };
+        let mut receipt = core.ledger.receipt(&intent, Some(salt))?;
+        if has_tree {
+            // With the root at hand, whoever has the rows can prove each by itself.
+            receipt = receipt.with_masked(masked.bytes().to_vec());
+        }
+        let receipt = receipt.encode();
         Ok(Recorded { work, attempt, intent, receipt, parts, digests, salt, format, fingerprint, partition, rows })
     }
 }

@@ -2,13 +2,14 @@
 //! Kafka record. Rows are split by estimate and then by measure: a part that turns out too large is halved, and a single row
 //! that does not fit is refused.
 
-use countersign_ledger::evidence::Reason;
+use countersign_ledger::evidence::row::{RowsOf, row_line, row_salt};
+use countersign_ledger::evidence::{Reason, Salt};
+use countersign_ledger::tlog::{Frontier, Hash, leaf_hash};
 use countersign_masker::frame::{Masked, MaskedChunk};
-use polars::prelude::{AnyValue, Column, CompatLevel, DataFrame, TimeUnit};
+use countersign_masker::rows;
+use polars::prelude::{CompatLevel, DataFrame};
 use polars_io::SerWriter;
 use polars_io::ipc::IpcStreamWriter;
-use serde_json::Value;
-use std::fmt::Write;
 
 /// How a chunk is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn part(chunk: &MaskedChunk, offset: usize, len: usize) -> Result<Masked, Reason
 fn write(part: &Masked, format: Format) -> Result<Vec<u8>, Reason> {
     match format {
         Format::Arrow => arrow(part.frame()),
-        Format::JsonLines => json_lines(part.frame()),
+        Format::JsonLines => json_lines(part),
     }
 }
 
@@ -101,106 +102,39 @@ fn arrow(frame: &DataFrame) -> Result<Vec<u8>, Reason> {
     Ok(bytes)
 }
 
-fn json_lines(frame: &DataFrame) -> Result<Vec<u8>, Reason> {
-    let columns = frame.columns();
-    let mut out = Vec::with_capacity(frame.estimated_size() * 2);
-    for row in 0..frame.height() {
-        out.push(b'{');
-        for (i, column) in columns.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            let fail = |_| Reason::Internal;
-            serde_json::to_writer(&mut out, column.name().as_str()).map_err(fail)?;
-            out.push(b':');
-            serde_json::to_writer(&mut out, &cell(column, row)?).map_err(fail)?;
-        }
-        out.extend_from_slice(b"}\n");
+fn json_lines(part: &Masked) -> Result<Vec<u8>, Reason> {
+    let mut out = String::with_capacity(part.frame().estimated_size() * 2);
+    for row in 0..part.frame().height() {
+        write_row(part, row, &mut out)?;
+        out.push('\n');
     }
-    Ok(out)
+    Ok(out.into_bytes())
 }
 
-fn cell(column: &Column, row: usize) -> Result<Value, Reason> {
-    value(column.get(row).map_err(|_| Reason::Internal)?)
-}
-
-/// A cell as JSON: numbers as numbers where JSON readers hold them exactly and as text elsewhere, times in ISO 8601, bytes in
-/// hexadecimal with `\x` before them as PostgreSQL writes them.
-fn value(cell: AnyValue<'_>) -> Result<Value, Reason> {
-    const EXACT: u64 = (1 << 53) - 1;
-    let integer = |n: i128| {
-        if n.unsigned_abs() <= u128::from(EXACT) {
-            i64::try_from(n).map_or_else(|_| Value::from(n.to_string()), Value::from)
-        } else {
-            Value::from(n.to_string())
-        }
-    };
-    Ok(match cell {
-        AnyValue::Null => Value::Null,
-        AnyValue::Boolean(b) => b.into(),
-        AnyValue::String(s) => s.into(),
-        AnyValue::StringOwned(s) => s.as_str().into(),
-        AnyValue::Int8(n) => n.into(),
-        AnyValue::Int16(n) => n.into(),
-        AnyValue::Int32(n) => n.into(),
-        AnyValue::Int64(n) => integer(n.into()),
-        AnyValue::UInt8(n) => n.into(),
-        AnyValue::UInt16(n) => n.into(),
-        AnyValue::UInt32(n) => n.into(),
-        AnyValue::UInt64(n) => integer(n.into()),
-        AnyValue::Int128(n) => integer(n),
-        AnyValue::Float32(x) => float(x.into(), || x.to_string()),
-        AnyValue::Float64(x) => float(x, || x.to_string()),
-        AnyValue::Binary(b) => bytes(b),
-        AnyValue::BinaryOwned(b) => bytes(&b),
-        AnyValue::List(series) => list((0..series.len()).map(|i| series.get(i)))?,
-        AnyValue::Array(series, _) => list((0..series.len()).map(|i| series.get(i)))?,
-        AnyValue::Struct(..) | AnyValue::StructOwned(..) => {
-            let mut values = Vec::new();
-            let mut names = Vec::new();
-            if let AnyValue::StructOwned(owned) = cell.into_static() {
-                let (cells, fields) = *owned;
-                for (cell, field) in cells.into_iter().zip(fields) {
-                    values.push(value(cell)?);
-                    names.push(field.name.to_string());
-                }
-            }
-            Value::Object(names.into_iter().zip(values).collect())
-        }
-        AnyValue::Decimal(..) | AnyValue::Date(_) | AnyValue::Time(_) => cell.to_string().into(),
-        AnyValue::Datetime(n, unit, zone) => timestamp(n, unit, zone.is_some()).into(),
-        AnyValue::DatetimeOwned(n, unit, ref zone) => timestamp(n, unit, zone.is_some()).into(),
-        _ => return Err(Reason::UnsupportedType),
+fn write_row(part: &Masked, row: usize, out: &mut String) -> Result<(), Reason> {
+    rows::write_row(part, row, out).map_err(|error| {
+        tracing::error!(%error, "a row cannot be written as JSON");
+        Reason::UnsupportedType
     })
 }
 
-fn list<'a, E>(cells: impl Iterator<Item = Result<AnyValue<'a>, E>>) -> Result<Value, Reason> {
-    cells.map(|cell| value(cell.map_err(|_| Reason::Internal)?)).collect()
-}
+/// How many rows are rebuilt at a time to make their leaves.
+const ROWS_AT_ONCE: usize = 4096;
 
-fn float(x: f64, text: impl FnOnce() -> String) -> Value {
-    // JSON has no infinities and no NaN; they are written as text rather than lost.
-    serde_json::Number::from_f64(x).map_or_else(|| Value::from(text()), Value::Number)
-}
-
-fn bytes(bytes: &[u8]) -> Value {
-    let mut text = String::with_capacity(2 + bytes.len() * 2);
-    text.push_str("\\x");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
+/// The root of the tree over the chunk's rows, each by its canonical text.
+pub fn rows_root(chunk: &MaskedChunk, of: &RowsOf, salt: &Salt) -> Result<Hash, Reason> {
+    let mut tree = Frontier::new();
+    let mut text = String::new();
+    for at in (0..chunk.rows()).step_by(ROWS_AT_ONCE) {
+        let part = part(chunk, at, ROWS_AT_ONCE.min(chunk.rows() - at))?;
+        for row in 0..part.frame().height() {
+            text.clear();
+            write_row(&part, row, &mut text)?;
+            let index = (at + row) as u64;
+            tree.push(leaf_hash(&row_line(of, index, &row_salt(salt, index), text.as_bytes())));
+        }
     }
-    text.into()
-}
-
-fn timestamp(n: i64, unit: TimeUnit, utc: bool) -> String {
-    let micros = match unit {
-        TimeUnit::Nanoseconds => n.div_euclid(1000),
-        TimeUnit::Microseconds => n,
-        TimeUnit::Milliseconds => n.saturating_mul(1000),
-    };
-    let text = countersign_masker::civil::format_timestamp(micros).replace(' ', "T");
-    if utc { format!("{text}Z") } else { text }
+    Ok(tree.root())
 }
 
 #[cfg(test)]

@@ -20,3 +20,4 @@ mod crash;
 mod delivery;
 mod hostile;
 mod leaks;
+mod rows;

@@ -13,6 +13,7 @@ pub mod entry;
 pub mod fork;
 pub mod jws;
 pub mod receipt;
+pub mod row;
 pub mod rules;
 pub mod step;
 
@@ -21,5 +22,6 @@ pub use digest::{TraceId, chunk_commitment, part_digest};
 pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES};
 pub use fork::{Fork, ForkError, ForkProof};
 pub use receipt::{Receipt, ReceiptError};
+pub use row::{RowProof, RowsOf};
 pub use rules::{Phase, TraceState, Violation};
 pub use step::{Int, Reason, Step};

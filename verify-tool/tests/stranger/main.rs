@@ -1,6 +1,5 @@
 //! `docs/examples/verify.py` was written from `docs/formats.md` alone. It agrees with the tool on evidence that a running service
-//! left (`evidence/`: an export of `countersign demo` and some more requests, without payloads, and the receipt of a
-//! delivery): on what is whole, and, one fault at a time, on what is not.
+//! left (`tests/data/v1-served`), of which it reads all but the payloads: on what is whole, and, one fault at a time, on what is not.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -10,8 +9,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The export; key and receipt stand beside it.
 fn evidence() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stranger/evidence")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1-served")
 }
 
 /// A Python that has what the example needs. Where there is none, says so past libtest's capture and gives nothing.
@@ -30,7 +30,7 @@ fn python(test: &str) -> Option<&'static str> {
 
 /// What both say of a ledger (`log`) or a receipt (`receipt`): the stranger, then the tool.
 fn ask(python: &str, what: &str, path: &Path) -> ((bool, String), u8) {
-    let key = evidence().join("ledger.vkey");
+    let key = evidence().with_extension("vkey");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/verify.py");
     let output = Command::new(python).arg(script).arg(what).arg(path).arg(&key).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -41,13 +41,13 @@ fn ask(python: &str, what: &str, path: &Path) -> ((bool, String), u8) {
 #[test]
 fn what_is_whole() {
     let Some(python) = python("what_is_whole") else { return };
-    let check = |what: &str, path: &str, expect: &str| {
-        let ((good, said), exit) = ask(python, what, &evidence().join(path));
+    let check = |what: &str, path: &Path, expect: &str| {
+        let ((good, said), exit) = ask(python, what, path);
         assert!(good && said.contains(expect), "{said}");
         assert_eq!(exit, 0);
     };
-    check("log", "export", "282 entries in 75 traces are those that were signed");
-    check("receipt", "delivery.receipt", "entry 267 is in the ledger");
+    check("log", &evidence(), "282 entries in 75 traces are those that were signed");
+    check("receipt", &evidence().with_extension("receipt"), "entry 267 is in the ledger");
 }
 
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -67,8 +67,10 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn what_is_not() {
     let Some(python) = python("what_is_not") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let good = files(&evidence().join("export"));
-    let copy = |path: &Path| dir.path().join(path.strip_prefix(evidence()).unwrap());
+    let mut good = files(&evidence());
+    // It does not look into payloads.
+    good.retain(|path, _| !path.starts_with(evidence().join("payload")));
+    let copy = |path: &Path| dir.path().join("export").join(path.strip_prefix(evidence()).unwrap());
     for (path, bytes) in &good {
         fs::create_dir_all(copy(path).parent().unwrap()).unwrap();
         fs::write(copy(path), bytes).unwrap();
@@ -97,7 +99,7 @@ fn what_is_not() {
         both("log", &dir.path().join("export"), &format!("{name}, gone"));
         fs::write(&path, bytes).unwrap();
     }
-    let receipt = fs::read_to_string(evidence().join("delivery.receipt")).unwrap();
+    let receipt = fs::read_to_string(evidence().with_extension("receipt")).unwrap();
     for (from, to) in
         [("index 267", "index 266"), ("c2sp.org", "c2sp.com"), ("\n268\n", "\n269\n"), ("extra ey", "extra eX")]
     {

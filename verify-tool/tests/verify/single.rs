@@ -1,10 +1,11 @@
 //! Receipts, chunks and growth.
 
-use crate::world::{CHUNK_SALT, PARTS, World, checkpoint, put, root, signer};
+use crate::world::{CHUNK_SALT, PARTS, World, checkpoint, put, root, signer, tweak};
 use crate::{Answer, expect, run};
 use countersign_ledger::evidence::Receipt;
+use countersign_ledger::evidence::row::{RowsOf, proof_line, row_line, row_salt};
 use countersign_ledger::tlog::{
-    Hash, HashReader, LeafIndex, TlogProof, TreeSize, consistency_proof, inclusion_proof, node_hash,
+    Hash, HashReader, LeafIndex, TlogProof, TreeSize, consistency_proof, inclusion_proof, leaf_hash, node_hash,
 };
 use std::convert::Infallible;
 use std::fs;
@@ -30,8 +31,12 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::of(&World::full())
+    }
+
+    fn of(world: &World) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let written = World::full().write(&dir.path().join("export"));
+        let written = world.write(&dir.path().join("export"));
         Self { dir, written }
     }
 
@@ -40,15 +45,19 @@ impl Desk {
     }
 
     fn receipt(&self, label: &str, salt: bool) -> PathBuf {
+        let path = self.path("receipt");
+        put(&path, &self.proven(label, salt).encode());
+        path
+    }
+
+    fn proven(&self, label: &str, salt: bool) -> Receipt {
         let index = LeafIndex::new(self.written.index[label]);
         let size = TreeSize::new(self.written.leaves.len() as u64);
         let hashes = inclusion_proof(&Leaves(&self.written.leaves), index, size).unwrap();
         let checkpoint = checkpoint(size.get(), root(&self.written.leaves));
         let proof = TlogProof { extra: None, index, hashes, checkpoint };
         let entry = self.written.entries[index.get() as usize].clone();
-        let path = self.path("receipt");
-        put(&path, &Receipt::new(entry, salt.then_some(CHUNK_SALT), proof).unwrap().encode());
-        path
+        Receipt::new(entry, salt.then_some(CHUNK_SALT), proof).unwrap()
     }
 
     fn parts(&self, parts: &[&[u8]]) -> PathBuf {
@@ -164,6 +173,59 @@ fn chunks() {
     assert_eq!(salted(&["--salt", "xyz"]).exit, 2);
     let other = desk.receipt("denied/end", false);
     expect("no delivery", &run(&["chunk", text(&dir), "--receipt", text(&other), "--key", &key]), 3, "not-a-delivery");
+}
+
+/// The rows of the plain request's chunk as lines, each with its proof, and the root over them.
+fn rows() -> (Vec<String>, Hash) {
+    let request = crate::world::Ask { name: "plain", caller: "reports", groups: &[] }.trace();
+    let of = RowsOf { request, attempt: crate::world::int(1), count: crate::world::int(3) };
+    let line = |i: u64| {
+        row_line(&of, i, &row_salt(&CHUNK_SALT, i), format!(r#"{{"id":{i},"email":"a***@***.org"}}"#).as_bytes())
+    };
+    let lines: Vec<Vec<u8>> = (0..3).map(line).collect();
+    let leaves: Vec<Hash> = lines.iter().map(|line| leaf_hash(line)).collect();
+    let proof = |(i, line): (u64, &Vec<u8>)| {
+        let path = inclusion_proof(&Leaves(&leaves), LeafIndex::new(i), TreeSize::new(3)).unwrap();
+        String::from_utf8(proof_line(line, &path)).unwrap()
+    };
+    ((0..).zip(&lines).map(proof).collect(), root(&leaves))
+}
+
+#[test]
+fn single_rows() {
+    let (lines, rows_root) = rows();
+    let mut world = World::full();
+    tweak!(world, "plain/masked-1", ChunkMasked, |s| s.rows_root = Some(rows_root));
+    let desk = Desk::of(&world);
+    assert_eq!(crate::log(&desk.path("export"), &[]).exit, 0);
+    let masked = desk.written.entries[desk.written.index["plain/masked-1"] as usize].clone();
+    let (file, receipt) = (desk.path("row"), desk.path("receipt"));
+    let check = |text: &str, with: &Receipt, exit: u8, code: &str| {
+        put(&file, text.as_bytes());
+        put(&receipt, &with.encode());
+        let answer = run(&["row", self::text(&file), "--receipt", self::text(&receipt), "--key", &World::key()]);
+        if exit == 0 { assert_eq!(answer.exit, 0, "{}", answer.report) } else { expect(text, &answer, exit, code) }
+    };
+    let delivery = || desk.proven("plain/intended-1", true);
+    let good = delivery().with_masked(masked.clone());
+    let own = desk.proven("plain/masked-1", false);
+    for line in &lines {
+        check(line, &good, 0, "");
+        check(line, &own, 0, "");
+        check(&line.replace("\"id\":", "\"id\":9"), &good, 1, "row-mismatch");
+        check(&line.replace("\"count\":3", "\"count\":4"), &good, 1, "row-mismatch");
+        check(&line.replace("\"leaf\":{", "\"leaf\":{ "), &good, 1, "row-form");
+        check(line.strip_suffix('}').unwrap(), &good, 1, "row-form");
+    }
+    check(&format!("{}\n", lines.join("\n")), &good, 0, "");
+    check(&format!("{}\n{}x\n", lines[0], lines[1]), &good, 1, "row-form");
+    check("", &good, 2, "unreadable");
+    // The delivery alone tells no root, and neither does another chunk's account; another account is not the delivery's.
+    check(&lines[0], &delivery(), 3, "row-root");
+    check(&lines[0], &desk.proven("aborted/masked-2", false), 3, "row-root");
+    let other = desk.written.entries[desk.written.index["aborted/masked-2"] as usize].clone();
+    check(&lines[0], &delivery().with_masked(other), 1, "receipt-proof");
+    check(&lines[0], &desk.proven("aborted/intended-2", true).with_masked(masked), 1, "receipt-proof");
 }
 
 #[test]

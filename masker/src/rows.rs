@@ -1,0 +1,313 @@
+//! Masked rows as canonical JSON: one text for each value, whatever format it is delivered in. JSON Lines are made of these
+//! texts, and so are the leaves of a chunk's row tree; `docs/formats.md` section 12 defines them. They are made from frames
+//! that may leave, never from clear ones.
+//!
+//! | value | text |
+//! | --- | --- |
+//! | null, true, false | the JSON words |
+//! | integer | its decimal digits; beyond ±(2⁵³−1) a string of them |
+//! | float | [`float_text`], as a double; what is not finite is the string `NaN`, `inf` or `-inf` |
+//! | decimal | a string, with exactly as many digits after the point as its scale |
+//! | date, time, timestamp | a string: `2024-02-29`, `13:05:00`, `2024-02-29T13:05:00`, with `Z` where it has a zone; a fraction of a second only where it is not zero, with 6 digits, or 9 where 6 do not hold it |
+//! | text | a string |
+//! | bytes | a string: `\x` and lower-case hex digits |
+//! | list, struct | an array, an object with its fields in their order |
+//!
+//! Strings escape `"`, `\` and controls as entries do. There is no white space.
+
+use crate::civil;
+use crate::frame::Masked;
+use polars::prelude::{AnyValue, TimeUnit};
+use std::fmt::Write;
+
+/// Why a row has no canonical text. It names a column and a type, never a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// The frame has no such row.
+    #[error("no row {0}")]
+    NoRow(usize),
+    /// A type that has no text here.
+    #[error("column `{column}` has a type that cannot be written as JSON, found {found}")]
+    Unsupported {
+        /// The column.
+        column: String,
+        /// Its representation.
+        found: String,
+    },
+}
+
+/// Writes the row at `row`, an object with a member per column in their order.
+///
+/// # Errors
+/// [`RowError`]; what was written then is not a row.
+pub fn write_row(masked: &Masked, row: usize, out: &mut String) -> Result<(), RowError> {
+    write_frame_row(masked.frame(), row, out)
+}
+
+/// Writes a row of a delivered frame, one that was read back from its file.
+///
+/// # Errors
+/// [`RowError`]; what was written then is not a row.
+pub fn write_frame_row(frame: &polars::prelude::DataFrame, row: usize, out: &mut String) -> Result<(), RowError> {
+    out.push('{');
+    for (i, column) in frame.columns().iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        quote(column.name(), out);
+        out.push(':');
+        let cell = column.get(row).map_err(|_| RowError::NoRow(row))?;
+        write_cell(cell, out).map_err(|Unsupported| RowError::Unsupported {
+            column: column.name().to_string(),
+            found: column.dtype().to_string(),
+        })?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+/// A cell of a type that has no text.
+struct Unsupported;
+
+fn write_cell(cell: AnyValue<'_>, out: &mut String) -> Result<(), Unsupported> {
+    match cell {
+        AnyValue::Null => out.push_str("null"),
+        AnyValue::Boolean(b) => out.push_str(if b { "true" } else { "false" }),
+        AnyValue::String(s) => quote(s, out),
+        AnyValue::StringOwned(s) => quote(&s, out),
+        AnyValue::Int8(n) => integer(n.into(), out),
+        AnyValue::Int16(n) => integer(n.into(), out),
+        AnyValue::Int32(n) => integer(n.into(), out),
+        AnyValue::Int64(n) => integer(n.into(), out),
+        AnyValue::Int128(n) => integer(n, out),
+        AnyValue::UInt8(n) => integer(n.into(), out),
+        AnyValue::UInt16(n) => integer(n.into(), out),
+        AnyValue::UInt32(n) => integer(n.into(), out),
+        AnyValue::UInt64(n) => integer(n.into(), out),
+        AnyValue::Float32(x) => float(x.into(), out),
+        AnyValue::Float64(x) => float(x, out),
+        AnyValue::Decimal(n, _, scale) => quote(&decimal_text(n, scale), out),
+        AnyValue::Date(days) => quote(&civil::format_date(days.into()), out),
+        AnyValue::Time(nanos) => quote(&time_text(nanos), out),
+        AnyValue::Datetime(n, unit, zone) => quote(&timestamp_text(n, unit, zone.is_some()), out),
+        AnyValue::DatetimeOwned(n, unit, zone) => quote(&timestamp_text(n, unit, zone.is_some()), out),
+        AnyValue::Binary(bytes) => quote(&hex(bytes), out),
+        AnyValue::BinaryOwned(bytes) => quote(&hex(&bytes), out),
+        AnyValue::List(series) | AnyValue::Array(series, _) => {
+            out.push('[');
+            for i in 0..series.len() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_cell(series.get(i).map_err(|_| Unsupported)?, out)?;
+            }
+            out.push(']');
+        }
+        AnyValue::Struct(..) | AnyValue::StructOwned(_) => {
+            let AnyValue::StructOwned(owned) = cell.into_static() else { return Err(Unsupported) };
+            let (cells, fields) = *owned;
+            out.push('{');
+            for (i, (cell, field)) in cells.into_iter().zip(fields).enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                quote(&field.name, out);
+                out.push(':');
+                write_cell(cell, out)?;
+            }
+            out.push('}');
+        }
+        _ => return Err(Unsupported),
+    }
+    Ok(())
+}
+
+fn quote(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// JSON readers hold integers exactly up to here.
+const EXACT: u128 = (1 << 53) - 1;
+
+fn integer(n: i128, out: &mut String) {
+    let quotes = if n.unsigned_abs() <= EXACT { "" } else { "\"" };
+    let _ = write!(out, "{quotes}{n}{quotes}");
+}
+
+fn float(x: f64, out: &mut String) {
+    let text = if x.is_finite() { float_text(x) } else { format!("\"{x}\"") };
+    out.push_str(&text);
+}
+
+/// The shortest decimal digits that read back as the same double, the nearest of several. Where the first digit's power of
+/// ten is −5 to 15 they are written out, with a point and at least one digit after it (`0.00001`, `12.5`, `1000000.0`), else
+/// with an exponent (`1e16`, `1.5e-7`).
+///
+/// ```
+/// use countersign_masker::rows::float_text;
+/// assert_eq!([0.0, -0.5, 1e15, 1.5e16, 123e-7, 1e-6].map(float_text), ["0.0", "-0.5", "1000000000000000.0", "1.5e16", "0.0000123", "1e-6"]);
+/// ```
+pub fn float_text(x: f64) -> String {
+    if x == 0.0 {
+        return if x.is_sign_negative() { "-0.0" } else { "0.0" }.into();
+    }
+    let text = format!("{:e}", x.abs());
+    let sign = if x < 0.0 { "-" } else { "" };
+    let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
+    let power: i32 = power.parse().unwrap_or(0);
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    match power {
+        -5..0 => format!("{sign}0.{}{digits}", "0".repeat(power.unsigned_abs() as usize - 1)),
+        0..16 => {
+            let whole = power as usize + 1;
+            let padded = format!("{digits:0<whole$}");
+            let (whole, fraction) = padded.split_at_checked(whole).unwrap_or((&padded, ""));
+            format!("{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+        }
+        _ => format!("{sign}{mantissa}e{power}"),
+    }
+}
+
+fn decimal_text(n: i128, scale: usize) -> String {
+    let sign = if n < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", n.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at_checked(digits.len() - scale).unwrap_or((&digits, ""));
+    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+fn time_text(nanos: i64) -> String {
+    let text = civil::format_time(nanos.div_euclid(1000));
+    match nanos.rem_euclid(1000) {
+        0 => text,
+        rest if text.contains('.') => format!("{text}{rest:03}"),
+        rest => format!("{text}.000000{rest:03}"),
+    }
+}
+
+fn timestamp_text(n: i64, unit: TimeUnit, utc: bool) -> String {
+    let (micros, nanos) = match unit {
+        TimeUnit::Nanoseconds => (n.div_euclid(1000), n.rem_euclid(1000)),
+        TimeUnit::Microseconds => (n, 0),
+        TimeUnit::Milliseconds => (n.saturating_mul(1000), 0),
+    };
+    let text = civil::format_timestamp(micros);
+    let text = match nanos {
+        0 => text,
+        rest if text.contains('.') => format!("{text}{rest:03}"),
+        rest => format!("{text}.000000{rest:03}"),
+    };
+    if utc { format!("{text}Z") } else { text }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + bytes.len() * 2);
+    text.push_str("\\x");
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polars::prelude::*;
+    use proptest::prelude::*;
+
+    fn row(columns: Vec<Series>) -> String {
+        let columns = columns.into_iter().map(Series::into_column).collect::<Vec<_>>();
+        let frame = DataFrame::new(1, columns).unwrap();
+        let mut text = String::new();
+        write_frame_row(&frame, 0, &mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn each_type_has_its_text() {
+        let check = |column: Series, expect: &str| {
+            assert_eq!(row(vec![column.with_name("c".into())]), format!("{{\"c\":{expect}}}"));
+        };
+        let series = |values: &[i64]| Series::new("c".into(), values);
+        check(Series::new("c".into(), [Some(true)]), "true");
+        check(Series::new("c".into(), [None::<i32>]), "null");
+        check(series(&[-7]), "-7");
+        check(series(&[9_007_199_254_740_991]), "9007199254740991");
+        check(series(&[-9_007_199_254_740_992]), "\"-9007199254740992\"");
+        check(Series::new("c".into(), [u64::MAX]), "\"18446744073709551615\"");
+        check(Series::new("c".into(), [0.1f32]), "0.10000000149011612");
+        check(Series::new("c".into(), [f64::NAN]), "\"NaN\"");
+        check(Series::new("c".into(), [f64::NEG_INFINITY]), "\"-inf\"");
+        check(Series::new("c".into(), ["a\"\\\n\u{1}\u{7f}é"]), "\"a\\\"\\\\\\n\\u0001\u{7f}é\"");
+        check(Series::new("c".into(), [&[0u8, 255][..]]), "\"\\\\x00ff\"");
+        check(series(&[19_782]).cast(&DataType::Int32).unwrap().cast(&DataType::Date).unwrap(), "\"2024-02-29\"");
+        check(series(&[47_100_000_000_000]).cast(&DataType::Time).unwrap(), "\"13:05:00\"");
+        check(series(&[47_100_000_000_001]).cast(&DataType::Time).unwrap(), "\"13:05:00.000000001\"");
+        let utc = DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC));
+        check(series(&[-1]).cast(&utc).unwrap(), "\"1969-12-31T23:59:59.999999Z\"");
+        let plain = DataType::Datetime(TimeUnit::Milliseconds, None);
+        check(series(&[1500]).cast(&plain).unwrap(), "\"1970-01-01T00:00:01.500000\"");
+        let decimal = |n: i128, scale: usize| {
+            Int128Chunked::from_vec("c".into(), vec![n]).into_decimal_unchecked(20, scale).into_series()
+        };
+        check(decimal(-5, 2), "\"-0.05\"");
+        check(decimal(12_300, 2), "\"123.00\"");
+        check(decimal(12, 0), "\"12\"");
+        let list = Series::new("c".into(), [Series::new("".into(), [1i64, 2])]);
+        check(list, "[1,2]");
+        let fields = [Series::new("z".into(), [1i64]), Series::new("a".into(), ["x"])];
+        check(StructChunked::from_series("c".into(), 1, fields.iter()).unwrap().into_series(), r#"{"z":1,"a":"x"}"#);
+        assert_eq!(row(vec![]), "{}");
+    }
+
+    #[test]
+    fn durations_are_refused() {
+        let column = Series::new("c".into(), [1i64]).cast(&DataType::Duration(TimeUnit::Microseconds)).unwrap();
+        let frame = DataFrame::new(1, vec![column.into_column()]).unwrap();
+        let error = write_frame_row(&frame, 0, &mut String::new()).unwrap_err().to_string();
+        assert!(error.contains("column `c`"), "{error}");
+        assert!(write_frame_row(&frame, 1, &mut String::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn floats_read_back(bits: u64) {
+            let x = f64::from_bits(bits);
+            prop_assume!(x.is_finite());
+            let text = float_text(x);
+            prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits);
+            prop_assert!(text.contains(['.', 'e']), "{}", text);
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(json.as_f64().map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn floats_near_one_are_written_out(x in -1e7..1e7f64) {
+            let json = serde_json::to_string(&x).unwrap();
+            prop_assert_eq!(float_text(x), json);
+        }
+
+        #[test]
+        fn texts_are_written_as_json(text in ".*") {
+            let mut quoted = String::new();
+            quote(&text, &mut quoted);
+            prop_assert_eq!(quoted, serde_json::to_string(&text).unwrap());
+        }
+    }
+}
