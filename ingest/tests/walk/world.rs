@@ -193,8 +193,11 @@ impl World {
             service.http,
             self.kafka.bootstrap()
         );
+        // Tests beside this one read the same file meanwhile.
         let path = self.dir().join(format!("{name}.toml"));
-        std::fs::write(&path, text)?;
+        let mut whole = tempfile::NamedTempFile::new_in(self.dir())?;
+        std::io::Write::write_all(&mut whole, text.as_bytes())?;
+        whole.persist(&path)?;
         Client::new(ClientConfig::load(&path)?)
     }
 
