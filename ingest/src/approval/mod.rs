@@ -420,9 +420,8 @@ impl<'a> Office<'a> {
             decided.step.approval.clone_from(&waiting.asked.groups);
         }
         let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
-        guards.push(identity.guard());
         guards.extend(used.iter().filter_map(|g| registry.by_pseudonym(&g.identity)).map(|i| i.guard()));
-        guards.extend(registry.rules_guards());
+        guards.extend(request.guards(&registry));
         steps.extend(decided.steps(self.core.config.service.approval_seconds, now));
         let append = Append {
             payloads: vec![decided.document.clone()],

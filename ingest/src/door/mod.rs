@@ -184,12 +184,7 @@ fn opening_append(
     let (mut steps, opening) = opening(record, request)?;
     steps.extend(decided.steps(core.config.service.approval_seconds, now));
     let payloads = vec![opening, decided.document.clone()];
-    let mut guards = vec![request.identity.guard()];
-    if let (Some(_), Some(principal)) = (&request.claims.on_behalf_of, &request.identity.on_behalf_of) {
-        guards.extend(registry.by_pseudonym(principal).map(|principal| principal.guard()));
-    }
-    guards.extend(registry.rules_guards());
-    Ok(Append { payloads, guards, ..Append::opening(request.trace, steps) })
+    Ok(Append { payloads, guards: request.guards(registry), ..Append::opening(request.trace, steps) })
 }
 
 /// Asks policy, with the table's columns as the source has them now.

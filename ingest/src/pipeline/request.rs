@@ -129,6 +129,15 @@ impl Identified {
         Some((subject, ask))
     }
 
+    /// The conditions under which an append that rests on the decision may stand: the caller, and the one it acts for, are still
+    /// registered as they were when it was made, and policy and catalog are still those that were asked.
+    pub fn guards(&self, registry: &Registry) -> Vec<(TraceId, Option<Hash>)> {
+        let principal = self.claims.on_behalf_of.as_ref().and(self.identity.on_behalf_of.as_ref());
+        let principal = principal.and_then(|pseudonym| registry.by_pseudonym(pseudonym));
+        let relied_on = std::iter::once(&self.identity).chain(principal).map(|identity| identity.guard());
+        relied_on.chain(registry.rules_guards()).collect()
+    }
+
     /// Whether policy would let the caller read what it names, if it exists: asked before its source is, so that whoever may
     /// not know of a table learns nothing of its source either.
     pub fn may_read(&self, registry: &Registry, door: &str, now: u64) -> bool {

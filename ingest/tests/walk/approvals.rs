@@ -8,8 +8,8 @@ use countersign::identity::claims::{ApprovalClaims, ApprovalDecision, new_jti};
 use countersign::pipeline::now;
 use countersign::pipeline::status::Word;
 use countersign_ledger::evidence::jws;
-use countersign_ledger::evidence::step::Reason;
-use countersign_ledger::evidence::{Step, TraceId};
+use countersign_ledger::evidence::step::{Reason, Revocation};
+use countersign_ledger::evidence::{Phase, Step, TraceId};
 use countersign_ledger::tlog::Hash;
 use std::time::Duration;
 
@@ -218,6 +218,30 @@ fn a_policy_that_clears_a_column_asks_again_and_waiting_survives_a_restart() {
     assert!(String::from_utf8(answer.parts.concat()).unwrap().contains("Canaryname0 Leaktest"));
     // The registry, too, came back from the ledger: the catalog is still in force.
     assert!(CATALOG.contains("pii.name"));
+    world.prove().unwrap();
+    world.stop_service();
+}
+
+#[test]
+fn whoever_is_acted_for_is_revoked_while_the_request_is_decided_again() {
+    let mut world = World::start("").unwrap();
+    let wish = Wish { on_behalf_of: Some("kim".into()), ..mail() };
+    let (trace, mut inbox, checked) = waiting(&world, &wish);
+    // The revocation is in the ledger, and the service does not know of it yet, as between any two steps of a decision.
+    let registry = &world.service().core.registry;
+    let before = registry.load_full();
+    let revoke = Operation::RevokeIdentity { name: "kim".into(), reason: Revocation::Left };
+    world.client("admin").unwrap().change(revoke).unwrap();
+    let after = registry.swap(before);
+    world.client("dana").unwrap().answer(&checked, ApprovalDecision::Grant, "case 21", HOUR).unwrap();
+    let ledger = &world.service().core.ledger;
+    world.wait_entry(0, |step| matches!(step, Step::ApprovalGranted(s) if s.request == trace)).unwrap();
+    // What was granted is tried again and again meanwhile, and never recorded.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(ledger.trace(&trace).unwrap().unwrap().state.phase, Phase::Waiting);
+    registry.store(after);
+    expect(&deliver(&mut inbox, trace), Word::Denied, Some(Reason::Forbidden));
+    assert_eq!(world.kinds(trace).unwrap().last(), Some(&"request.denied"));
     world.prove().unwrap();
     world.stop_service();
 }
