@@ -11,7 +11,7 @@ use countersign_ledger::evidence::{Entry, EntryError};
 use countersign_ledger::tlog::{
     BundleError, BundlePath, Epochs, Hash, TILE_WIDTH, TreeSize, bundles_for_size, decode_bundle, leaf_hash,
 };
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::Builder;
 
 /// How many finished bundles wait for their turn, for each thread.
@@ -206,30 +206,44 @@ impl Task<'_> {
     }
 }
 
-/// Prepares all bundles of a tree of that size on all cores, and hands them over in order until `take` has enough.
-pub fn each(task: &Task<'_>, size: TreeSize, mut take: impl FnMut(Bundle) -> bool) {
+/// One thread's bundles: those that it has prepared, and the way back for those that are done with. What a thread has allocated
+/// it frees best itself.
+struct Lane {
+    ready: Receiver<Bundle>,
+    done: Sender<Bundle>,
+}
+
+/// Prepares all bundles of a tree of that size on all cores, and shows them in order until `take` has enough.
+pub fn each(task: &Task<'_>, size: TreeSize, mut take: impl FnMut(&mut Bundle) -> bool) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         // Thread `n` prepares every `threads`-th bundle from the `n`-th on. The queues are short, so that memory is bounded.
-        let queues: Vec<Option<Receiver<Bundle>>> = (0..threads)
+        let lanes: Vec<Option<Lane>> = (0..threads)
             .map(|nth| {
-                let (send, receive) = sync_channel(WAITING_MAX);
+                let (send, ready) = sync_channel(WAITING_MAX);
+                let (done, returned) = channel();
                 let work = move || {
                     for path in bundles_for_size(size).skip(nth).step_by(threads) {
+                        returned.try_iter().for_each(drop);
                         // Nobody listens any more: enough.
                         if send.send(task.prepare(path)).is_err() {
                             return;
                         }
                     }
                 };
-                Builder::new().spawn_scoped(scope, work).ok().map(|_| receive)
+                Builder::new().spawn_scoped(scope, work).ok().map(|_| Lane { ready, done })
             })
             .collect();
-        for (path, queue) in bundles_for_size(size).zip(queues.iter().cycle()) {
+        for (path, lane) in bundles_for_size(size).zip(lanes.iter().cycle()) {
             // A thread that could not be had is no reason to give up.
-            let bundle = queue.as_ref().and_then(|queue| queue.recv().ok()).unwrap_or_else(|| task.prepare(path));
-            if !take(bundle) {
+            let ready = lane.as_ref().and_then(|lane| lane.ready.recv().ok());
+            let mut bundle = ready.unwrap_or_else(|| task.prepare(path));
+            if !take(&mut bundle) {
                 return;
+            }
+            if let Some(lane) = lane {
+                // Whoever has ended needs nothing back.
+                let _ = lane.done.send(bundle);
             }
         }
     });

@@ -310,7 +310,7 @@ impl Pass<'_> {
         let published = task.published(0, 0, &mut findings);
         self.push(&[], None, published);
         findings.into_iter().for_each(|finding| self.findings.add(finding));
-        bundle::each(task, self.size, |mut bundle| {
+        bundle::each(task, self.size, |bundle| {
             let path = bundle.path;
             if self.missing > MISSING_MAX {
                 let found = format!("{} bundles missing up to here", self.missing);
@@ -323,27 +323,24 @@ impl Pass<'_> {
             bundle.findings.drain(..).for_each(|finding| self.findings.add(finding));
             let room = LEAVES_MAX.saturating_sub(self.leaves.len());
             self.leaves.extend(bundle.diffs.drain(..).take(room));
-            self.judge(&mut bundle, observer);
+            self.judge(bundle, observer);
             if !self.lost {
-                let Bundle { leaves, subtree, published, .. } = bundle;
-                self.push(&leaves, subtree, published);
-                self.lost = leaves.len() < usize::from(path.width);
+                self.push(&bundle.leaves, bundle.subtree, std::mem::take(&mut bundle.published));
+                self.lost = bundle.leaves.len() < usize::from(path.width);
             }
             progress(path.index * 256 + u64::from(path.width), self.size.get());
             true
         });
     }
 
-    fn judge(&mut self, bundle: &mut Bundle, observer: &mut dyn Observer) {
+    fn judge(&mut self, bundle: &Bundle, observer: &mut dyn Observer) {
         let Some(judge) = &mut self.judge else { return };
         let first = bundle.path.index * 256;
-        let decoded = std::mem::take(&mut bundle.decoded);
-        let there = decoded.len();
-        for ((slot, leaf), decoded) in bundle.leaves.iter().enumerate().zip(decoded) {
+        for ((slot, leaf), decoded) in bundle.leaves.iter().enumerate().zip(&bundle.decoded) {
             let bytes = bundle.entry(slot).unwrap_or_default();
             judge.entry(first + slot as u64, bytes, *leaf, decoded, observer);
         }
-        if there < usize::from(bundle.path.width) {
+        if bundle.decoded.len() < usize::from(bundle.path.width) {
             judge.skip();
         }
     }

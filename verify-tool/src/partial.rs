@@ -58,7 +58,7 @@ pub(crate) fn check(
             Err(finding) => findings.add(*finding),
         }
         if let Some(judge) = &mut judge {
-            judge.entry(*index, &bytes, leaf, Entry::decode(&bytes), observer);
+            judge.entry(*index, &bytes, leaf, &Entry::decode(&bytes), observer);
         }
         progress(at as u64 + 1, of);
     }

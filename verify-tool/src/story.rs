@@ -301,7 +301,7 @@ pub struct Judge<'a> {
     genesis: bool,
     span: Option<(u64, u64)>,
     sources: HashMap<String, u64>,
-    open: HashMap<TraceId, Story>,
+    open: HashMap<TraceId, Box<Story>>,
     closed: Closed,
     registry: Registry,
     grants: HashMap<TraceId, Grant>,
@@ -344,11 +344,11 @@ impl<'a> Judge<'a> {
         index: u64,
         bytes: &[u8],
         leaf: Hash,
-        decoded: Result<Entry, EntryError>,
+        decoded: &Result<Entry, EntryError>,
         observer: &mut dyn Observer,
     ) {
         let (mut before, mut story, mut held) = (Phase::Empty, None, Vec::new());
-        match &decoded {
+        match decoded {
             Ok(entry) => {
                 let mut here = Here { index, leaf, entry, held: Vec::new() };
                 self.fetch_payloads(&mut here);
@@ -385,8 +385,8 @@ impl<'a> Judge<'a> {
         for finding in self.now.findings.drain(..) {
             self.findings.add(finding);
         }
-        if let Some((entry, story)) = decoded.ok().zip(story) {
-            self.put_back(&entry, story);
+        if let Some((entry, story)) = decoded.as_ref().ok().zip(story) {
+            self.put_back(entry, story);
         }
     }
 
@@ -475,21 +475,21 @@ impl<'a> Judge<'a> {
     }
 
     /// The trace that the entry belongs to, as it stood; none where it has ended.
-    fn story(&mut self, here: &Here<'_>) -> Option<Story> {
+    fn story(&mut self, here: &Here<'_>) -> Option<Box<Story>> {
         let trace = here.entry.trace;
         if let Some(story) = self.open.remove(&trace) {
             return Some(story);
         }
         if let Some(head) = self.spent.remove(&half(trace)) {
             let state = TraceState { phase: Phase::Granted, ..TraceState::default() };
-            return Some(Story { state, next: 1, head, lost: false, facts: None });
+            return Some(Box::new(Story { state, next: 1, head, lost: false, facts: None }));
         }
         if self.closed.contains(trace) {
             self.broken(here, Code::TraceClosed, here.entry.body.kind(), "nothing more in this trace");
             return None;
         }
         let (state, head) = (TraceState::default(), Hash::from_bytes([0; 32]));
-        Some(Story { state, next: 0, head, lost: false, facts: None })
+        Some(Box::new(Story { state, next: 0, head, lost: false, facts: None }))
     }
 
     /// The order within the trace, and then what the step itself says.
@@ -519,13 +519,14 @@ impl<'a> Judge<'a> {
     }
 
     /// Keeps what the next entry of the trace is held against.
-    fn put_back(&mut self, entry: &Entry, story: Story) {
+    fn put_back(&mut self, entry: &Entry, story: Box<Story>) {
         if story.state.phase == Phase::Closed {
             // An approval is for one request: what can still happen to it is that it is taken back.
             for approval in story.facts.iter().flat_map(|facts| &facts.grants) {
                 self.grants.remove(approval);
-                let stands = |story: &&Story| story.state.phase == Phase::Granted && !story.lost;
-                if let Some(head) = self.open.get(approval).filter(stands).map(|story| story.head) {
+                let granted = self.open.get(approval);
+                let granted = granted.filter(|story| story.state.phase == Phase::Granted && !story.lost);
+                if let Some(head) = granted.map(|story| story.head) {
                     self.open.remove(approval);
                     self.spent.insert(half(*approval), head);
                 }

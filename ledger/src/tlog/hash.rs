@@ -69,10 +69,16 @@ impl Hash {
             return Err(HashError::HexLength { found: text.len() });
         }
         let mut bytes = [0; 32];
-        for (position, (byte, [high, low])) in bytes.iter_mut().zip(pairs).enumerate() {
-            let high = hex_digit(*high).ok_or(HashError::HexDigit { position: 2 * position })?;
-            let low = hex_digit(*low).ok_or(HashError::HexDigit { position: 2 * position + 1 })?;
+        let mut all = 0;
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let (high, low) = (hex_digit(*high), hex_digit(*low));
+            all |= high | low;
             *byte = high << 4 | low;
+        }
+        // One look at the end, since nearly every hash is one.
+        if all > 0xf {
+            let position = text.bytes().position(|digit| hex_digit(digit) > 0xf).unwrap_or_default();
+            return Err(HashError::HexDigit { position });
         }
         Ok(Self(bytes))
     }
@@ -99,12 +105,24 @@ impl Hash {
     }
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    }
+/// What a hexadecimal digit stands for; more than 15 where it is none.
+fn hex_digit(byte: u8) -> u8 {
+    const DIGITS: [u8; 256] = {
+        let mut digits = [0xff; 256];
+        let mut at = 0;
+        while at < 256 {
+            #[expect(clippy::indexing_slicing, reason = "computed when compiling")]
+            let digit = &mut digits[at];
+            *digit = match at as u8 {
+                byte @ b'0'..=b'9' => byte - b'0',
+                byte @ b'a'..=b'f' => byte - b'a' + 10,
+                _ => 0xff,
+            };
+            at += 1;
+        }
+        digits
+    };
+    DIGITS.get(usize::from(byte)).copied().unwrap_or(0xff)
 }
 
 impl fmt::Display for Hash {
