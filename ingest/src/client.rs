@@ -3,7 +3,7 @@
 
 use crate::broker::{self, BrokerError, Incoming};
 use crate::config::{ClientConfig, KafkaConfig};
-use crate::http::{Heads, WaitingView};
+use crate::http::{ExportRequest, Heads, WaitingView};
 use crate::identity::change::{Change, IdentityRecord, Operation, Submission};
 use crate::identity::claims::{AccessClaims, ApprovalClaims, ApprovalDecision, RequestClaims, new_jti};
 use crate::identity::key::PrivateKey;
@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use countersign_ledger::evidence::digest::sha256;
 use countersign_ledger::evidence::jws::{self, PublicKey, Unverified};
 use countersign_ledger::evidence::{Class, Commitment, TraceId};
+use countersign_ledger::store::Selection;
 use countersign_ledger::tlog::{Hash, VerifierKey};
 use countersign_masker::KeyRange;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -211,6 +212,15 @@ impl Client {
     pub fn submit(&self, submission: &Submission) -> anyhow::Result<u64> {
         let url = self.url("/v1/changes")?;
         let text = body(&url, agent().post(&url).send(serde_json::to_string(submission)?))?;
+        text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
+    }
+
+    /// Has an export recorded, as one who has the `audit` right. Gives the index of its entry, once it is published.
+    pub fn record_export(&self, selection: &Selection, classes: &[Class]) -> anyhow::Result<u64> {
+        let url = self.url("/v1/exports")?;
+        let wanted = ExportRequest { selection: selection.clone(), payloads: classes.to_vec() };
+        let request = agent().post(&url).header("authorization", self.bearer()?);
+        let text = body(&url, request.send(serde_json::to_string(&wanted)?))?;
         text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
     }
 

@@ -1,7 +1,7 @@
 //! The service: everything of Countersign that touches the outside. Start reading at [`pipeline`], which follows one chunk from
 //! request to delivery; [`door`] and [`approval`] are where requests and answers come in, [`identity`] says who is who,
 //! [`source`] and [`broker`] reach PostgreSQL, files and Kafka, [`http`] serves the ledger, [`service`] starts it all, and
-//! [`client`] and [`cli`] are what people and machines use.
+//! [`export`] records that evidence was given away, [`client`] and [`cli`] are what people and machines use.
 
 pub mod approval;
 pub mod broker;
@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod door;
+pub mod export;
 pub mod http;
 pub mod identity;
 pub mod pipeline;

@@ -9,6 +9,7 @@ mod ledger;
 mod policy;
 pub(crate) mod request;
 pub mod rows;
+mod source;
 
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
@@ -63,6 +64,9 @@ enum Command {
     /// The evidence
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// The stores' own accounts
+    #[command(subcommand)]
+    Source(source::SourceCommand),
 }
 
 #[derive(Args, Debug)]
@@ -143,6 +147,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Approvals(args) => args.run().map(done),
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
+        Command::Source(args) => args.run(),
     }
 }
 

@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_ledger::evidence::jws::Unverified;
-use countersign_ledger::evidence::{Commitment, Reason, Step, TraceId};
-use countersign_ledger::store::StoreError;
+use countersign_ledger::evidence::{Class, Commitment, Reason, Step, TraceId};
+use countersign_ledger::store::{Selection, StoreError};
 use countersign_ledger::tlog::{BundlePath, Hash, PathError, TilePath};
 use countersign_masker::{Action, Catalog, Resource, Subject, permits};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -54,6 +54,7 @@ pub fn routes(core: Core) -> Router {
         .route("/readyz", get(ready))
         .route("/v1/heads", get(heads))
         .route("/v1/changes", post(submit))
+        .route("/v1/exports", post(record_export))
         .route("/v1/approvals", get(approvals))
         .route("/v1/approvals/{trace}", get(approval_of))
         .layer(DefaultBodyLimit::max(4 << 20))
@@ -215,6 +216,31 @@ async fn check_against_sources(core: &Core, submission: &Submission) -> Result<(
         return Ok(());
     }
     Err(ChangeError::Invalid(misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+/// An export that is to be recorded before somebody makes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRequest {
+    /// Which requests.
+    pub selection: Selection,
+    /// The classes of payloads that come with it.
+    pub payloads: Vec<Class>,
+}
+
+async fn record_export(State(core): State<Core>, headers: HeaderMap, body: Bytes) -> Result<String, Refusal> {
+    let reader = authenticate(&core, &headers)?;
+    if !may(&core, &reader, Action::Audit) {
+        return Err(Refusal(StatusCode::FORBIDDEN, "an export needs the audit right".into()));
+    }
+    let wanted: ExportRequest = serde_json::from_slice(&body)
+        .map_err(|e| Refusal(StatusCode::BAD_REQUEST, format!("not the description of an export: {e}")))?;
+    crate::export::check(&wanted.selection).map_err(|e| Refusal(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let recorded = tokio::task::spawn_blocking(move || {
+        crate::export::record(&core.ledger, &wanted.selection, Some(&reader.pseudonym), &wanted.payloads)
+    });
+    let index = recorded.await.map_err(|e| Fault::Other(e.to_string()))?.map_err(|e| Fault::Other(format!("{e:#}")))?;
+    Ok(format!("{index}\n"))
 }
 
 fn authenticate(core: &Core, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {

@@ -12,7 +12,9 @@ mod copy;
 mod csv;
 mod folder;
 mod parquet;
+pub mod pglog;
 mod postgres;
+pub mod reconcile;
 mod sql;
 mod tls;
 

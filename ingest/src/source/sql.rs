@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use countersign_ledger::evidence::TraceId;
 use countersign_masker::filter::{CompareOp, Condition, Literal, Predicate};
 use countersign_masker::plan::Plan;
 use countersign_masker::schema::ColumnType;
@@ -196,12 +197,30 @@ pub(super) fn statement(
         None => String::new(),
     };
     let sql = format!(
-        "/* countersign trace={trace} */ COPY (SELECT {selected} FROM {}.{}{filter}{order} LIMIT {}) TO STDOUT (FORMAT binary)",
+        "{COMMENT}{trace} */ COPY (SELECT {selected} FROM {}.{}{filter}{order} LIMIT {}) TO STDOUT (FORMAT binary)",
         quoted(&table.schema),
         quoted(&table.table),
         rows_to_ask(plan).min(i64::MAX.unsigned_abs()),
     );
     Ok(Statement { sql, values: writer.values })
+}
+
+/// What the comment of a statement begins with; the trace follows.
+const COMMENT: &str = "/* countersign trace=";
+
+/// The trace that a statement's comment names.
+pub(super) fn trace_of(sql: &str) -> Option<TraceId> {
+    sql.strip_prefix(COMMENT)?.split_once(" */ COPY (SELECT ")?.0.parse().ok()
+}
+
+/// Whether it is, word for word, one of the statements that are sent around a fetch and fetch no rows of anybody's.
+pub(super) fn fetches_nothing(sql: &str) -> bool {
+    let timed = || {
+        let (_, rest) = sql.split_once("SET LOCAL statement_timeout = ")?;
+        let timeout_ms: u64 = rest.split_once(';')?.0.parse().ok()?;
+        Some(begin(timeout_ms.div_ceil(1_000)) == sql)
+    };
+    [BIND, SNAPSHOT, COLUMNS, "COMMIT"].contains(&sql) || timed() == Some(true)
 }
 
 /// An identifier in quotes: whatever it contains, it is one identifier.

@@ -94,6 +94,11 @@ impl Postgres {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -18,6 +18,7 @@ mod admins;
 mod approvals;
 mod crash;
 mod delivery;
+mod evidence;
 mod hostile;
 mod leaks;
 mod rows;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     evidence::{Class, Commitment},
     tlog::{Hash, SignedCheckpoint, TileReader, TreeSize, bundles_for_size, tiles_for_size},
-    vault::files::sync_parent,
+    vault::{Payload, files::sync_parent},
 };
 use std::{
     collections::BTreeSet,
@@ -112,15 +112,17 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
         draft.write(&path.to_string(), &bundle)?;
         draft.summary.bundles += 1;
     }
-    for item in shared.db.all(Family::Checkpoint)? {
-        let (key, note) = item?;
-        if let Some(of) = number(&key).filter(|of| *of <= size.get()) {
-            draft.write(&format!("checkpoints/{of}"), &note)?;
-            draft.summary.checkpoints += 1;
-        }
-    }
+    ledger.each_checkpoint(size, |of, note| {
+        draft.summary.checkpoints += 1;
+        draft.write(&format!("checkpoints/{of}"), note)
+    })?;
     if !classes.is_empty() {
-        payloads(ledger, size, classes, &mut draft)?;
+        let mut without_key = 0;
+        payloads(ledger, size, classes, &mut without_key, |name, bytes| {
+            draft.summary.payloads += 1;
+            draft.write(name, bytes)
+        })?;
+        draft.summary.payloads_without_key = without_key;
     }
     draft.write("checkpoint", signed.note())?;
     draft.sync()?;
@@ -136,7 +138,14 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
     Ok(draft.summary.clone())
 }
 
-fn payloads(ledger: &Ledger, size: TreeSize, classes: &[Class], draft: &mut Draft) -> Result<(), StoreError> {
+/// The payloads of these classes that stand under the checkpoint and that the vault can open, as files.
+pub(super) fn payloads(
+    ledger: &Ledger,
+    size: TreeSize,
+    classes: &[Class],
+    without_key: &mut u64,
+    mut write: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let shared = ledger.shared();
     for item in shared.db.all(Family::Payload)? {
         let (key, record) = item?;
@@ -149,17 +158,38 @@ fn payloads(ledger: &Ledger, size: TreeSize, classes: &[Class], draft: &mut Draf
         }
         let payload = match shared.vault.open(&commitment, sealed) {
             Err(crate::vault::VaultError::NoKey(_)) => {
-                draft.summary.payloads_without_key += 1;
+                *without_key += 1;
                 continue;
             }
             payload => payload?,
         };
-        let mut file = format!("{}\n{}\n", payload.class, Hash::from_bytes(payload.salt)).into_bytes();
-        file.extend_from_slice(&payload.bytes);
-        draft.write(&format!("payload/{commitment}"), &file)?;
-        draft.summary.payloads += 1;
+        write(&format!("payload/{commitment}"), &payload_file(&payload))?;
     }
     Ok(())
+}
+
+/// A payload as a file: its class, its salt, its bytes.
+pub(super) fn payload_file(payload: &Payload) -> Vec<u8> {
+    let mut file = format!("{}\n{}\n", payload.class, Hash::from_bytes(payload.salt)).into_bytes();
+    file.extend_from_slice(&payload.bytes);
+    file
+}
+
+impl Ledger {
+    /// Every published checkpoint up to that size: its size and its note.
+    pub(super) fn each_checkpoint(
+        &self,
+        size: TreeSize,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for item in self.shared().db.all(Family::Checkpoint)? {
+            let (key, note) = item?;
+            if let Some(of) = number(&key).filter(|of| *of <= size.get()) {
+                each(of, &note)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether there is an earlier export of this log to be replaced; anything else but an empty folder is an error.

@@ -3,6 +3,7 @@
 
 use super::{
     append::{Append, Appended, Durable, Prepared, TraceHead},
+    bundle::{self, Selection},
     commit::{Committer, Group},
     db::{Db, FORMAT, Family, Meta},
     error::{AppendError, StoreError},
@@ -482,6 +483,17 @@ impl Ledger {
     /// else that is there is an error and left alone.
     pub fn export(&self, dir: &Path, classes: &[Class]) -> Result<ExportSummary, StoreError> {
         export::export(self, dir, classes)
+    }
+
+    /// Writes the ledger as of the last published checkpoint, or some of its requests, into one file: a ustar archive of the
+    /// files that [`export`](Self::export) writes, or of those that prove the chosen entries. Nothing may be there yet.
+    pub fn export_bundle(
+        &self,
+        path: &Path,
+        selection: &Selection,
+        classes: &[Class],
+    ) -> Result<ExportSummary, StoreError> {
+        bundle::export(self, path, selection, classes)
     }
 
     pub(super) fn shared(&self) -> &Shared {

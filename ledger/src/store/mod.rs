@@ -26,6 +26,7 @@
 //! anew, which verifies, is a way on.
 
 mod append;
+mod bundle;
 mod commit;
 mod db;
 mod error;
@@ -44,6 +45,7 @@ mod tests;
 
 pub use crate::vault::Payload;
 pub use append::{Append, Appended, Durable, TraceHead};
+pub use bundle::Selection;
 pub use error::{AppendError, StoreError};
 pub use export::ExportSummary;
 pub use ledger::{Ledger, Options};

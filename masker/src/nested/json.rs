@@ -410,7 +410,7 @@ mod tests {
     use super::*;
     use proptest::prelude::{prop_assert_eq, proptest};
 
-    /// Whether a text is JSON is decided as serde_json decides it, which has a limit of 128 for depth.
+    /// Whether a text is JSON is decided as serde_json decides it, which has a limit of 128 for depth and, of values, for numbers.
     fn is_json(text: &str) -> bool {
         let mut rest = Rest { text, at: 0 };
         rest.skip_blanks();
@@ -454,7 +454,7 @@ mod tests {
     proptest! {
         #[test]
         fn as_others_read_it(text in r#"([\[\]{}:, ]|"a"|"\\u00e[0-9]"|-?[0-9]{1,2}(\.[0-9])?(e[0-9])?|null|true){0,9}"#) {
-            prop_assert_eq!(is_json(&text), serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
+            prop_assert_eq!(is_json(&text), serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok(), "{}", text);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! by nothing but its entries and its checkpoints.
 
 mod appending;
+mod bundling;
 mod crashes;
 mod exporting;
 mod faults;
