@@ -7,7 +7,8 @@
     python verify.py row ROW RECEIPT LEDGER.VKEY                 # a line of `countersign rows`: this row was delivered
 
 Prints what is wrong and ends with 1, or says what holds and ends with 0. What traces owe each other (section 9) is left to
-countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here.
+countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here. One key: the rotations of a log whose key
+was replaced are followed by countersign-verify.
 """
 
 import base64, hashlib, json, pathlib, re, sys

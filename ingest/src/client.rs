@@ -22,7 +22,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long a call to Kafka may take.
 const CALL: Duration = Duration::from_secs(30);
@@ -181,6 +183,23 @@ impl Client {
         serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
     }
 
+    /// What stands at a path, as bytes; with a token where that needs a right.
+    pub fn bytes(&self, path: &str, signed: bool) -> anyhow::Result<Vec<u8>> {
+        let url = self.url(path)?;
+        let mut request = agent().get(&url);
+        if signed {
+            request = request.header("authorization", self.bearer()?);
+        }
+        let mut response = request.call().with_context(|| format!("cannot reach `{url}`"))?;
+        let status = response.status();
+        let read = response.body_mut().with_config().limit(BYTES_MAX).read_to_vec();
+        let bytes = read.with_context(|| format!("cannot read `{url}`"))?;
+        if !status.is_success() {
+            bail!("`{url}` answered {status}: {}", String::from_utf8_lossy(&bytes).trim());
+        }
+        Ok(bytes)
+    }
+
     /// Where the administrative traces stand.
     pub fn heads(&self) -> anyhow::Result<Heads> {
         self.get("/v1/heads")
@@ -311,8 +330,21 @@ impl Checked {
     }
 }
 
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL)).build().into()
+/// The largest answer that is read, in bytes: a bundle of 256 of the largest entries has 16 MB.
+const BYTES_MAX: u64 = 20 << 20;
+
+fn agent() -> &'static ureq::Agent {
+    static AGENT: OnceLock<ureq::Agent> = OnceLock::new();
+    AGENT.get_or_init(|| http_agent(CALL))
+}
+
+/// Calls over HTTP, or HTTPS to whom the operating system trusts, each for so long at most. None is sent elsewhere by its answer.
+pub(crate) fn http_agent(patience: Duration) -> ureq::Agent {
+    let trusted = rustls_native_certs::load_native_certs().certs;
+    let trusted = trusted.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
+    let tls = TlsConfig::builder().root_certs(RootCerts::from(trusted)).build();
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience));
+    config.tls_config(tls).max_redirects(0).build().into()
 }
 
 fn body(url: &str, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<String> {

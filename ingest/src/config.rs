@@ -1,6 +1,8 @@
 //! The service's configuration: where its parts are and how to reach Kafka. What may be read by whom is not configured
 //! here: identities, policy, catalog and connections live in the ledger and enter it by signed changes.
 
+use countersign_ledger::evidence::Class;
+use countersign_ledger::store::Periods;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -50,6 +52,22 @@ pub struct Config {
     /// The pipeline.
     #[serde(default)]
     pub service: ServiceConfig,
+    /// Witnesses of the ledger.
+    #[serde(default)]
+    pub witness: WitnessConfig,
+    /// For how many days the payloads of each class are kept; a class that is not named is kept for ever.
+    #[serde(default)]
+    pub retention: BTreeMap<Class, u64>,
+}
+
+/// Witnesses of the ledger.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WitnessConfig {
+    /// A `tlog-policy` file: the witnesses, where they take checkpoints, and the quorum.
+    pub policy: Option<PathBuf>,
+    /// Nothing is appended any more once the quorum has not been reached for so many seconds. Not set: appends go on.
+    pub appends_wait_after_seconds: Option<u64>,
 }
 
 /// Where the ledger's files are; relative paths start at the configuration's folder.
@@ -64,11 +82,19 @@ pub struct LedgerConfig {
     pub keyring: PathBuf,
     /// The ledger's signing key.
     pub key: PathBuf,
+    /// The socket on which the running service takes operators' commands. Its path has at most some 100 bytes.
+    pub control: PathBuf,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { dir: "ledger".into(), head: "head/HEAD".into(), keyring: "keyring".into(), key: "ledger.key".into() }
+        Self {
+            dir: "ledger".into(),
+            head: "head/HEAD".into(),
+            keyring: "keyring".into(),
+            key: "ledger.key".into(),
+            control: "control.sock".into(),
+        }
     }
 }
 
@@ -154,13 +180,30 @@ impl Config {
         })?;
         let base = path.parent().unwrap_or(Path::new(""));
         let ledger = &mut config.ledger;
-        for file in [&mut ledger.dir, &mut ledger.head, &mut ledger.keyring, &mut ledger.key] {
+        for file in [&mut ledger.dir, &mut ledger.head, &mut ledger.keyring, &mut ledger.key, &mut ledger.control] {
             *file = base.join(&*file);
+        }
+        if let Some(policy) = &mut config.witness.policy {
+            *policy = base.join(&*policy);
+        }
+        let mut periods = Periods::default();
+        for (class, days) in &config.retention {
+            periods
+                .set(*class, *days)
+                .map_err(|e| ConfigError::Parse { path: path.to_path_buf(), reason: format!("`retention`: {e}") })?;
         }
         if let Some(secrets) = &mut config.kafka.secrets {
             *secrets = base.join(&*secrets);
         }
         Ok(config)
+    }
+
+    /// How long payloads are kept.
+    pub fn periods(&self) -> Periods {
+        let mut periods = Periods::default();
+        // `load` has refused what can't be.
+        self.retention.iter().for_each(|(class, days)| drop(periods.set(*class, *days)));
+        periods
     }
 }
 

@@ -8,13 +8,15 @@ use crate::identity::Registry;
 use crate::pipeline::sources::Sources;
 use crate::pipeline::worker;
 use crate::pipeline::{Busy, Core, Drain, now};
-use crate::{approval, door, http};
+use crate::witness::Witnesses;
+use crate::{approval, door, http, operator, witness};
 use anyhow::{Context, bail};
 use countersign_ledger::store::{Ledger, Options};
 use countersign_ledger::tlog::SignerKey;
+use countersign_ledger::vault::files;
 use countersign_masker::TokenKeys;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -49,17 +51,10 @@ pub fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 
 /// Writes a secret to a new file of mode 600, never over an existing one.
 pub fn write_secret(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
-    file.write_all(text).and_then(|()| file.sync_all()).with_context(|| format!("`{}`", path.display()))
+    Ok(files::create(path, text)?)
 }
 
 /// The options under which the ledger of a configuration is opened.
@@ -135,6 +130,7 @@ impl Service {
             sources: Arc::new(Sources::default()),
             rates: Arc::new(rates),
             tokens: Arc::new(token_keys(&config)?),
+            witnesses: Arc::new(Witnesses::load(&config, &ledger).context("the witnesses")?),
             runtime: tokio::runtime::Handle::current(),
             busy: Arc::new(Busy::default()),
             drain: Arc::new(Drain::default()),
@@ -150,6 +146,11 @@ impl Service {
         let at = core.clone();
         let taken_up = tokio::task::spawn_blocking(move || worker::take_up(&at, &worker::connect(&at, "start")?));
         taken_up.await?.context("work that was under way")?;
+        let orders = operator::listen(&core.config)?;
+        threads.push(spawn("operator", &core, move |core| operator::run(core, &orders))?);
+        for (name, run) in witness::threads(&core) {
+            threads.push(spawn(&name, &core, run)?);
+        }
         threads.push(spawn("door", &core, door::run)?);
         threads.push(spawn("approvals", &core, approval::run)?);
         for n in 0..core.config.service.workers.max(1) {

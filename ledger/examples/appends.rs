@@ -84,7 +84,7 @@ fn create(folder: &Path) -> Result<Ledger, Box<dyn Error>> {
     }
     fs::create_dir_all(folder)?;
     let key = options.signer.verifier().to_string();
-    let created = LogCreated { origin: ORIGIN.into(), key, quorum: Int::ONE };
+    let created = LogCreated { origin: ORIGIN.into(), key, quorum: Int::ONE, continues: None };
     Ok(Ledger::create(&options, vec![Append::opening(TraceId::log(), vec![created.into()])])?)
 }
 

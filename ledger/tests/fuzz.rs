@@ -143,8 +143,12 @@ fn write_the_corpora() {
         seq: Int::ZERO,
         body: step,
     };
-    let created =
-        LogCreated { origin: targets::ORIGIN.into(), key: targets::log_key().verifier().to_string(), quorum: Int::ONE };
+    let created = LogCreated {
+        origin: targets::ORIGIN.into(),
+        key: targets::log_key().verifier().to_string(),
+        quorum: Int::ONE,
+        continues: None,
+    };
     let rejected = RequestRejected {
         reason: Reason::Malformed,
         door: "kafka".into(),

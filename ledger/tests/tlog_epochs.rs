@@ -44,7 +44,7 @@ fn the_file() {
     let spans: Vec<_> = epochs.iter().map(|e| (e.from.get(), e.to.map(TreeSize::get))).collect();
     assert_eq!(spans, [(0, Some(7)), (7, Some(9)), (9, None)]);
     assert!(epochs.knows(key(2).verifier()) && !epochs.knows(key(4).verifier()));
-    assert_eq!((epochs.origin(), epochs.current()), (ORIGIN, Some(key(3).verifier())));
+    assert_eq!((epochs.origin(), epochs.current()), (ORIGIN, key(3).verifier()));
     let mut rotated = Epochs::single(key(1).verifier().clone());
     rotated.rotate(TreeSize::new(7), key(2).verifier().clone()).unwrap();
     rotated.rotate(TreeSize::new(9), key(3).verifier().clone()).unwrap();

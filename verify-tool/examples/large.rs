@@ -567,7 +567,7 @@ fn main() {
     };
     let key = signer(ORIGIN).verifier().to_string();
     ledger.folder.put("../large.vkey", format!("{key}\n").as_bytes());
-    ledger.append(TraceId::log(), false, LogCreated { origin: ORIGIN.into(), key, quorum: int(1) });
+    ledger.append(TraceId::log(), false, LogCreated { origin: ORIGIN.into(), key, quorum: int(1), continues: None });
     ledger.register("root", Kind::Human, &[]);
     for at in 0..40 {
         let caller = ledger.register(&format!("caller-{at}"), Kind::Service, &["team"]);

@@ -5,6 +5,7 @@ use crate::archive::Archive;
 use crate::explain::{self, Listener, Wanted};
 use crate::export::{self, Export, Fetched, NOTE_BYTES_MAX};
 use crate::fork;
+use crate::keys::follow;
 use crate::log::{self, Options};
 use crate::report::make::{self, PAGE_BYTES_MAX};
 use crate::report::page;
@@ -276,7 +277,8 @@ fn answer(command: Command, json: bool, err: &mut dyn Write) -> anyhow::Result<(
         Command::Report(args) => return report(args, err),
         Command::Explain(args) => return explained(args, err),
         Command::Log(args) => {
-            let keys = keys(&args.common)?;
+            let export = export(&args.dir)?;
+            let keys = keys_of(&args.common, &export)?;
             let options = Options {
                 policy: args.policy.as_deref().map(|path| policy(path, &keys)).transpose()?,
                 keys,
@@ -286,7 +288,7 @@ fn answer(command: Command, json: bool, err: &mut dyn Write) -> anyhow::Result<(
                 require: args.require,
                 partial: args.partial,
             };
-            log::check(&export(&args.dir)?, &options, &mut (), progress(err))
+            log::check(&export, &options, &mut (), progress(err))
         }
         Command::Receipt(args) => {
             let text = file(&args.file)?;
@@ -338,8 +340,9 @@ impl Means {
 
 /// The report: the page or its JSON, written where it was asked for.
 fn report(args: ReportArgs, err: &mut dyn Write) -> anyhow::Result<(String, u8)> {
-    let options = args.means.options(keys(&args.common)?)?;
-    let (mut report, review) = make::review(&export(&args.evidence)?, &options, args.stories, progress(err));
+    let evidence = export(&args.evidence)?;
+    let options = args.means.options(keys_of(&args.common, &evidence)?)?;
+    let (mut report, review) = make::review(&evidence, &options, args.stories, progress(err));
     if let Some(path) = &args.check {
         let found = match export::read(path, PAGE_BYTES_MAX) {
             Fetched::Bytes(bytes) => bytes,
@@ -360,8 +363,8 @@ fn report(args: ReportArgs, err: &mut dyn Write) -> anyhow::Result<(String, u8)>
 
 /// One story in plain words.
 fn explained(args: ExplainArgs, err: &mut dyn Write) -> anyhow::Result<(String, u8)> {
-    let options = args.means.options(keys(&args.common)?)?;
     let export = export(&args.evidence)?;
+    let options = args.means.options(keys_of(&args.common, &export)?)?;
     let trace = match args.what {
         Wanted::Trace(trace) => trace,
         Wanted::Entry(index) => explain::trace_of(&export, &options.keys, index).map_err(anyhow::Error::msg)?,
@@ -388,6 +391,14 @@ fn keys(common: &Common) -> anyhow::Result<Epochs> {
         }
         (Some(text), None) => key(text).map(Epochs::single),
         (None, None) => bail!("required: --key or --epochs"),
+    }
+}
+
+/// The keys by which an export is judged: those that are given, and where that is one key, those that the export's entries lead to.
+fn keys_of(common: &Common, export: &Export) -> anyhow::Result<Epochs> {
+    match (&common.key, &common.epochs) {
+        (Some(text), None) => Ok(follow(export, key(text)?)),
+        _ => keys(common),
     }
 }
 

@@ -290,6 +290,41 @@ pub fn say(step: &Step, name: &dyn Fn(&str) -> String) -> String {
                 signed_by(&s.signed, name)
             )
         }
+        Step::LogKeyRotated(s) => {
+            format!(
+                "The ledger's key was replaced by {}, from {} entries on; both keys signed that.",
+                tick(&s.key),
+                s.size
+            )
+        }
+        Step::PayloadPurged(s) => {
+            let kept = if s.kept.get() == 0 { String::new() } else { format!("; {} of that day stayed", s.kept) };
+            format!(
+                "{} of class {} of {} were destroyed with their keys, since the class is kept for {}{kept}.",
+                many(s.payloads.get(), "payload"),
+                tick(s.class.as_str()),
+                s.day,
+                many(s.after_days.get(), "day")
+            )
+        }
+        Step::PayloadHeld(s) => {
+            format!(
+                "The payloads of {} are held, whatever their age (hold {}).",
+                many(s.traces.len() as u64, "trace"),
+                s.hold
+            )
+        }
+        Step::PayloadReleased(s) => format!("The hold {} is over.", s.hold),
+        Step::PayloadRead(s) => {
+            let by = s.by.as_ref().map_or("an operator on the service's own machine".into(), |by| name(by));
+            let of = s.of.map_or(String::new(), |trace| format!(" of {}", short(&trace)));
+            format!(
+                "{} ({}){of} were shown to {by}: {}.",
+                many(s.payloads.get(), "payload"),
+                list(s.classes.iter().map(|class| tick(class.as_str()))),
+                s.why
+            )
+        }
         Step::LedgerExported(s) => {
             let mut what = Vec::new();
             what.extend(s.request.map(|trace| format!("request {}", short(&trace))));

@@ -129,6 +129,7 @@ codes! {
     MaskAccount = "mask-account", Broken, "what was masked is not what policy obliged to mask: columns may have left as they should not have";
     DecisionContradiction = "decision-contradiction", Broken, "the decision contradicts itself";
     // Who may change what.
+    KeyRotation = "key-rotation", Broken, "the log's key was not replaced as it must be: signed by the old key and by the new one, for the size that the entry completes";
     LogCreated = "log-created", Broken, "the ledger does not begin as the log that was signed: it is not this log's history";
     AdminUnsigned = "admin-unsigned", Broken, "an identity entered without an admin's signature after the ledger's beginning";
     AdminSigner = "admin-signer", Broken, "a change counts a signer who was not an admin in force at this point";

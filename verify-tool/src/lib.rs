@@ -26,6 +26,7 @@ pub mod explain;
 pub mod export;
 pub mod finding;
 pub mod fork;
+pub mod keys;
 pub mod log;
 pub mod observe;
 mod partial;

@@ -80,7 +80,7 @@ pub fn check(
     let judge = (!options.tree_only).then(|| {
         let terms = Terms {
             origin: head.checkpoint().origin.clone(),
-            key: current(&options.keys),
+            keys: options.keys.clone(),
             pinned: options.pinned.clone(),
             part: false,
         };
@@ -199,7 +199,7 @@ pub fn signed_by(keys: &Epochs) -> String {
 
 /// The key that signs now, as text.
 pub(crate) fn current(keys: &Epochs) -> String {
-    keys.current().map(VerifierKey::to_string).unwrap_or_default()
+    keys.current().to_string()
 }
 
 /// What the policy's witnesses say of the export's checkpoint.

@@ -29,8 +29,8 @@ pub(crate) fn check(
     let mut roots = Roots::new(export, head, &mut findings);
     let rooted = roots.rooted;
     let mut judge = (!options.tree_only).then(|| {
-        let (origin, key, pinned) = (head.origin.clone(), current(&options.keys), options.pinned.clone());
-        let terms = Terms { origin, key, pinned, part: true };
+        let (origin, keys, pinned) = (head.origin.clone(), options.keys.clone(), options.pinned.clone());
+        let terms = Terms { origin, keys, pinned, part: true };
         Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
     let of = contents.entries.len() as u64;

@@ -21,7 +21,7 @@ use countersign_ledger::evidence::step::{
 use countersign_ledger::evidence::{
     Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
 };
-use countersign_ledger::tlog::Hash;
+use countersign_ledger::tlog::{Epochs, Hash};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
@@ -193,8 +193,8 @@ pub struct Told {
 pub struct Terms {
     /// The origin that the checkpoint states.
     pub origin: String,
-    /// The verifier key that was given, as text.
-    pub key: String,
+    /// The log's keys, and which sizes each signs.
+    pub keys: Epochs,
     /// The thumbprints that the auditor pinned, if he did.
     pub pinned: Option<BTreeSet<String>>,
     /// Only some of the ledger's entries are told.
@@ -546,6 +546,23 @@ impl<'a> Judge<'a> {
         }
         match &here.entry.body {
             Step::LogCreated(s) => self.log_created(here, s),
+            Step::LogKeyRotated(s) => {
+                // Signatures are the rules' affair; where it stands, and which keys count, is known here.
+                let known = self
+                    .terms
+                    .keys
+                    .iter()
+                    .any(|epoch| epoch.key.to_string() == s.key && epoch.from.get() == s.size.get());
+                if !known || s.size.get() != here.index + 1 {
+                    let found = format!("{} from size {} on, at index {}", s.key, s.size, here.index);
+                    self.broken(
+                        here,
+                        Code::KeyRotation,
+                        found,
+                        "one of the log's keys, from the size that the entry completes",
+                    );
+                }
+            }
             Step::IdentityRegistered(s) => self.identity_registered(here, s),
             Step::IdentityRevoked(s) => {
                 self.signed(here, &s.signed, None);
@@ -640,6 +657,8 @@ impl<'a> Judge<'a> {
                 self.claim(Claim::Deliveries, false);
             }
             Step::RequestCompleted(_) => self.outcomes.delivered += 1,
+            // Always the service's word: what was destroyed, kept or shown leaves no trace but these.
+            Step::PayloadPurged(_) | Step::PayloadHeld(_) | Step::PayloadReleased(_) | Step::PayloadRead(_) => (),
         }
     }
 
@@ -654,8 +673,9 @@ impl<'a> Judge<'a> {
             let expected = format!("origin `{}`", self.terms.origin);
             self.broken(here, Code::LogCreated, format!("origin `{}`", s.origin), expected);
         }
-        if s.key != self.terms.key {
-            let expected = format!("key {}", self.terms.key);
+        let first = self.terms.keys.iter().next().map(|epoch| epoch.key.to_string()).unwrap_or_default();
+        if s.key != first {
+            let expected = format!("key {first}");
             self.broken(here, Code::LogCreated, format!("key {}", s.key), expected);
         }
     }
@@ -1349,6 +1369,8 @@ fn code_of(violation: &Violation) -> (Code, &'static str) {
         Violation::Account(_) => (Code::MaskAccount, "the columns, classes and rules that were decided"),
         Violation::Decision(_) => (Code::DecisionContradiction, "a decision that agrees with itself"),
         Violation::Subject { .. } => (Code::StorySubject, "what the trace is about"),
+        Violation::Rotation(_) => (Code::KeyRotation, "a new key that the old one and itself have signed"),
+        Violation::Form { .. } => (Code::EntryForm, "the form of its type"),
         Violation::Approval(_) => (Code::ApprovalMissing, "an approval of what was decided"),
     }
 }

@@ -10,10 +10,10 @@ use crate::service::{ledger_options, write_secret};
 use anyhow::{Context, bail};
 use clap::Args;
 use countersign_ledger::evidence::TraceId;
-use countersign_ledger::evidence::step::{Int, Kind, LogCreated};
+use countersign_ledger::evidence::step::{Continues, Int, Kind, LogCreated};
 use countersign_ledger::store::{Append, Ledger};
-use countersign_ledger::tlog::SignerKey;
-use std::path::PathBuf;
+use countersign_ledger::tlog::{Checkpoint, SignedCheckpoint, SignerKey, VerifierKey};
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Ten years, in seconds: an admin's key lasts until it is replaced.
@@ -35,6 +35,12 @@ pub(crate) struct Init {
     /// How many admins must sign a change: as many as there are first admins, which is the default
     #[arg(long)]
     pub(crate) quorum: Option<usize>,
+    /// A ledger that this one carries on, under another name: an export of it. What it holds is not taken over
+    #[arg(long, value_name = "DIR", requires = "continues_key")]
+    pub(crate) continues: Option<PathBuf>,
+    /// The key of that ledger, or a file of it
+    #[arg(long, value_name = "KEY", requires = "continues")]
+    pub(crate) continues_key: Option<String>,
     /// Kafka, as in `localhost:9092`
     #[arg(long, default_value = "localhost:9092")]
     pub(crate) kafka: String,
@@ -96,6 +102,7 @@ impl Init {
             records.push(identity_record(&self.origin, name, Kind::Human, &key, not_after)?);
             keys.push((name, key));
         }
+        let continues = self.old_ledger()?;
         // Before anything is written, so that a name that cannot be leaves nothing behind.
         let admins = first_admins(&self.origin, records, now)?;
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
@@ -120,10 +127,32 @@ impl Init {
             origin: self.origin.clone(),
             key: options.signer.verifier().to_string(),
             quorum: Int::saturating(quorum as u64),
+            continues,
         };
         let created = Append::opening(TraceId::log(), vec![created.into()]);
         Ledger::create(&options, std::iter::once(created).chain(admins).collect())?.close();
         Ok(quorum)
+    }
+
+    /// What the last checkpoint of the ledger says that this one carries on.
+    fn old_ledger(&self) -> anyhow::Result<Option<Continues>> {
+        let (Some(dir), Some(key)) = (&self.continues, &self.continues_key) else { return Ok(None) };
+        let text = if Path::new(key).exists() { std::fs::read_to_string(key)? } else { key.clone() };
+        let key: VerifierKey = text.trim().parse().context("`--continues-key`")?;
+        if key.name() == self.origin {
+            bail!("`{}` is the ledger that is carried on: another one needs a name of its own", self.origin);
+        }
+        let path = dir.join("checkpoint");
+        let note = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let signed = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(&key))
+            .with_context(|| format!("`{}`", path.display()))?;
+        let Checkpoint { origin, size, root } = signed.checkpoint().clone();
+        Ok(Some(Continues {
+            origin,
+            key: key.to_string(),
+            size: Int::try_from(size.get()).map_err(anyhow::Error::msg)?,
+            root,
+        }))
     }
 
     fn service_config(&self) -> String {

@@ -1,29 +1,67 @@
-//! `countersign ledger`: the evidence, as a folder of static files or as one file.
+//! `countersign ledger`: the evidence, as a folder of static files or as one file, and the store's backups.
 
+use super::ClientArgs;
+use super::fetch::Mirror;
 use crate::client::Client;
 use crate::config::{ClientConfig, Config};
 use crate::identity::Registry;
+use crate::operator::{Task, order};
 use crate::service::ledger_options;
+use crate::witness;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use countersign_ledger::evidence::{Class, Int, TraceId};
 use countersign_ledger::store::{Ledger, Selection};
 use countersign_masker::civil;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum LedgerCommand {
     /// Write checkpoints, tiles and entries to a folder that any `tlog-tiles` tool reads, or into one file `….tar`
     Export(Export),
+    /// Copy a ledger from its service over HTTP to a folder as `export` writes it, and extend the copy that is there. Needs the right
+    /// `audit`, and the ledger's key in the client configuration
+    Fetch {
+        /// The folder
+        dir: PathBuf,
+        #[command(flatten)]
+        client: ClientArgs,
+        /// Go on, looking for more every so many seconds
+        #[arg(long, value_name = "SECONDS")]
+        follow: Option<u64>,
+    },
+    /// Copy the store to a folder, also while the service runs. Neither keys nor `HEAD` are in it
+    Backup {
+        /// The folder, which is made
+        dir: PathBuf,
+        /// The service's configuration
+        #[arg(long, default_value = "countersign.toml")]
+        config: PathBuf,
+    },
+    /// Put a backup back where the store was. `HEAD` must be there: it says how far the ledger had come
+    Restore {
+        /// The backup
+        backup: PathBuf,
+        /// The service's configuration
+        #[arg(long, default_value = "countersign.toml")]
+        config: PathBuf,
+        /// An export that has the entries which the backup lacks
+        #[arg(long, value_name = "DIR")]
+        tail: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Export {
-    /// The folder; or a file that ends in `.tar` and does not exist yet, which is recorded in the ledger
+    /// The folder; or a file that ends in `.tar` and does not exist yet
     out: PathBuf,
     /// The service's configuration
     #[arg(long, default_value = "countersign.toml")]
     config: PathBuf,
+    /// As of the last published checkpoint, also where witnesses have not cosigned it yet
+    #[arg(long)]
+    newest: bool,
     /// Payload classes to export as well, in the clear: request, approval, identity, admin, config, query, delivery, detail
     #[arg(long, value_delimiter = ',', value_parser = class)]
     payloads: Vec<Class>,
@@ -42,8 +80,7 @@ pub(crate) struct Export {
     /// Only this request: the name of its trace
     #[arg(long)]
     request: Option<TraceId>,
-    /// The configuration of a client with the `audit` right, through whom the running service is asked to record the export;
-    /// without it the service must not be running
+    /// The configuration of a client with the `audit` right, in whose name the export is recorded; the service must be running
     #[arg(long = "client", value_name = "FILE")]
     client: Option<PathBuf>,
 }
@@ -68,8 +105,37 @@ fn time(text: &str) -> Result<Int, String> {
 
 impl LedgerCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Export(export) = self;
-        export.run()
+        match self {
+            Self::Export(export) => export.run()?,
+            Self::Fetch { dir, client, follow } => {
+                let client = client.client()?;
+                let key = client.ledger_key()?.context("the client configuration names no `ledger_key`")?;
+                let mut copy = Mirror::open(&dir, &key)?;
+                loop {
+                    if copy.extend(&client, &key)? || follow.is_none() {
+                        println!("{} entries in {}", copy.size(), dir.display());
+                    }
+                    let Some(seconds) = follow else { break };
+                    std::thread::sleep(Duration::from_secs(seconds.max(1)));
+                }
+            }
+            Self::Backup { dir, config } => {
+                let dir = std::path::absolute(&dir)?;
+                order(&Config::load(&config)?, Task::Backup { dir })?.iter().for_each(|line| println!("{line}"));
+            }
+            Self::Restore { backup, config, tail } => {
+                let options = ledger_options(&Config::load(&config)?)?;
+                let restored = Ledger::restore(&options, &backup, tail.as_deref())?;
+                println!(
+                    "{} entries from the backup, {} entries and {} payloads from the export",
+                    restored.from_backup, restored.replayed, restored.payloads
+                );
+                let ledger = Ledger::open(&options)?;
+                println!("{}", ledger.opening());
+                ledger.close();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -78,47 +144,50 @@ impl Export {
         let config = Config::load(&self.config)?;
         let options = ledger_options(&config)?;
         let one_file = self.out.extension().is_some_and(|extension| extension == "tar");
+        if self.narrowed() && !one_file {
+            bail!("some requests alone are exported into one file: end its name in `.tar`");
+        }
+        if one_file && self.out.exists() {
+            bail!("`{}` exists already", self.out.display());
+        }
+        // No evidence, no data: that somebody took it away stands in the ledger before he has it.
+        let recorded = if one_file || !self.payloads.is_empty() { Some(self.record(&config)?) } else { None };
+        let ledger = Ledger::open_reading(&options).map_err(|e| anyhow!("{e}"))?;
         if !one_file {
-            if self.narrowed() {
-                bail!("some requests alone are exported into one file: end its name in `.tar`");
-            }
-            let ledger = Ledger::open_reading(&options).map_err(|e| anyhow!("{e}"))?;
-            let summary = ledger.export(&self.out, &self.payloads)?;
+            let cosigned = match witness::policy(&config)? {
+                Some(policy) if recorded.is_none() && !self.newest => witness::cosigned(&ledger, &policy)?,
+                _ => None,
+            };
+            let summary = match cosigned {
+                Some(cosigned) => ledger.export_as_of(&self.out, &self.payloads, &cosigned)?,
+                None => ledger.export(&self.out, &self.payloads)?,
+            };
             println!("{} entries, {} payloads in {}", summary.entries, summary.payloads, self.out.display());
             return Ok(());
         }
-        if self.out.exists() {
-            bail!("`{}` exists already", self.out.display());
-        }
-        let (ledger, index) = match &self.client {
-            Some(path) => {
-                let selection = self.selection(&Ledger::open_reading(&options)?)?;
-                let client = Client::new(ClientConfig::load(path)?)?;
-                let index = client.record_export(&selection, &self.payloads)?;
-                (Ledger::open_reading(&options)?, index)
-            }
-            None => {
-                let ledger = Ledger::open(&options)
-                    .context("the export is recorded first: stop the service, or ask it with --client FILE")?;
-                if let Some(why) = ledger.read_only() {
-                    bail!("the export cannot be recorded, the ledger is read-only: {why}");
-                }
-                let index = crate::export::record(&ledger, &self.selection(&ledger)?, None, &self.payloads)?;
-                (ledger, index)
-            }
-        };
         let selection = self.selection(&ledger)?;
         let summary = ledger.export_bundle(&self.out, &selection, &self.payloads)?;
         let what = if selection.is_whole() { "the whole ledger" } else { "a part of the ledger" };
         println!(
-            "{what}: {} entries, {} payloads, {} bytes in {}; recorded as entry {index}",
+            "{what}: {} entries, {} payloads, {} bytes in {}; {}",
             summary.entries,
             summary.payloads,
             summary.bytes,
-            self.out.display()
+            self.out.display(),
+            recorded.unwrap_or_default()
         );
-        ledger.close();
         Ok(())
+    }
+
+    /// Has the export recorded; says as which entry.
+    fn record(&self, config: &Config) -> anyhow::Result<String> {
+        let selection = self.selection(&Ledger::open_reading(&ledger_options(config)?)?)?;
+        let Some(path) = &self.client else {
+            let task = Task::RecordExport { selection, payloads: self.payloads.clone() };
+            return Ok(order(config, task).context("the export could not be recorded")?.join(" "));
+        };
+        let index = Client::new(ClientConfig::load(path)?)?.record_export(&selection, &self.payloads)?;
+        Ok(format!("recorded as entry {index}"))
     }
 
     fn narrowed(&self) -> bool {

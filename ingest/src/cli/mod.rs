@@ -4,10 +4,13 @@
 mod admin;
 pub(crate) mod approvals;
 mod detect;
+mod fetch;
 pub(crate) mod init;
+mod keys;
 mod ledger;
 mod policy;
 pub(crate) mod request;
+mod retention;
 pub mod rows;
 mod source;
 
@@ -67,6 +70,12 @@ enum Command {
     /// The stores' own accounts
     #[command(subcommand)]
     Source(source::SourceCommand),
+    /// The ledger's signing key
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// How long payloads are kept
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
 }
 
 #[derive(Args, Debug)]
@@ -148,6 +157,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
         Command::Source(args) => args.run(),
+        Command::Keys(args) => args.run().map(done),
+        Command::Retention(args) => args.run().map(done),
     }
 }
 

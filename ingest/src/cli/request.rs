@@ -7,6 +7,7 @@ use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
 use clap::Args;
 use countersign_ledger::evidence::{Receipt, TraceId};
+use countersign_ledger::tlog::Note;
 use countersign_masker::KeyRange;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -116,6 +117,9 @@ fn check_receipt(client: &Client, answer: &Answer) -> anyhow::Result<()> {
     let Some(key) = client.ledger_key()? else { return Ok(()) };
     let receipt = Receipt::decode(&answer.receipt).context("the receipt")?;
     receipt.verify(&client.config.origin, &[key]).context("the receipt does not hold")?;
+    if Note::parse(&receipt.proof.checkpoint).is_ok_and(|note| note.signatures.len() == 1) {
+        eprintln!("its receipt is not cosigned by witnesses yet");
+    }
     Ok(())
 }
 

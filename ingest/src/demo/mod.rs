@@ -64,6 +64,8 @@ impl Demo {
             admins: Vec::new(),
             offers: Vec::new(),
             quorum: None,
+            continues: None,
+            continues_key: None,
             kafka: cluster.bootstrap_servers(),
             listen: any,
             metrics: any,

@@ -11,6 +11,7 @@ use crate::identity::claims::ApprovalDecision;
 use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
 use countersign_ledger::evidence::{Class, Receipt, TraceId};
+use countersign_ledger::store::Selection;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -180,8 +181,9 @@ fn prove(scene: &Scene<'_>, trace: TraceId) -> anyhow::Result<ExitCode> {
     );
     let ledger = &scene.service.core.ledger;
     let evidence = scene.dir.join("evidence");
-    ledger.wait_published()?;
-    let summary = ledger.export(&evidence, &[Class::Request, Class::Approval, Class::Admin])?;
+    let classes = [Class::Request, Class::Approval, Class::Admin];
+    crate::export::record(ledger, &Selection::default(), None, &classes)?;
+    let summary = ledger.export(&evidence, &classes)?;
     std::fs::copy(scene.init.dir.join("ledger.vkey"), scene.dir.join("ledger.vkey"))?;
     println!("   {} entries in {}", summary.entries, evidence.display());
     let Some(tool) = verify_tool() else {

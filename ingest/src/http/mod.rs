@@ -16,13 +16,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_ledger::evidence::jws::Unverified;
+use countersign_ledger::evidence::step::ReadFor;
 use countersign_ledger::evidence::{Class, Commitment, Reason, Step, TraceId};
-use countersign_ledger::store::{Selection, StoreError};
+use countersign_ledger::store::{Reading, Selection, StoreError};
 use countersign_ledger::tlog::{BundlePath, Hash, PathError, TilePath};
 use countersign_masker::{Action, Catalog, Resource, Subject, permits};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+pub mod alarms;
 
 /// An answer that is not a 200: a status and a line that a client may see.
 struct Refusal(StatusCode, String);
@@ -68,24 +71,16 @@ pub fn metrics_routes(core: Core, handle: PrometheusHandle) -> Router {
         get(move || {
             let (core, handle) = (core.clone(), handle.clone());
             async move {
-                let stats = core.ledger.stats();
-                let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
-                gauge("countersign_ledger_size", stats.size);
-                gauge("countersign_ledger_groups_total", stats.groups);
-                gauge("countersign_ledger_published_size", stats.published_size);
-                gauge("countersign_ledger_head_lag", stats.head_lag);
-                gauge("countersign_ledger_queue", stats.queue);
-                gauge("countersign_ledger_last_group", stats.last_group);
-                gauge("countersign_ledger_sync_micros_max", stats.batch_sync.max_micros);
-                gauge("countersign_ledger_open_traces", stats.open_traces);
-                handle.render()
+                let read = tokio::task::spawn_blocking(move || alarms::read(&core).map(|read| read.to_string()));
+                let ledger = read.await.map_err(|e| Fault::Other(e.to_string()))??;
+                Ok::<_, Refusal>(handle.render() + &ledger)
             }
         }),
     )
 }
 
 async fn checkpoint(State(core): State<Core>) -> Response {
-    let note = core.ledger.checkpoint().note().to_vec();
+    let note = core.witnesses.checkpoint(&core.ledger).note().to_vec();
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
 }
 
@@ -297,6 +292,19 @@ pub struct WaitingView {
     pub obligations: String,
 }
 
+/// Notes that somebody is about to see payloads of waiting requests: of that one, or of so many.
+fn note_reading(core: &Core, reader: &Identity, of: Option<TraceId>, requests: usize) -> Result<(), Fault> {
+    let reading = Reading {
+        by: Some(reader.pseudonym.clone()),
+        why: ReadFor::Approval,
+        of,
+        classes: vec![Class::Request, Class::Query],
+        payloads: 2 * requests as u64,
+    };
+    core.ledger.note_reading(reading)?;
+    Ok(())
+}
+
 async fn approvals(State(core): State<Core>, headers: HeaderMap) -> Result<axum::Json<Vec<WaitingView>>, Refusal> {
     let reader = authenticate(&core, &headers)?;
     let views = tokio::task::spawn_blocking(move || -> Result<Vec<WaitingView>, Fault> {
@@ -309,6 +317,9 @@ async fn approvals(State(core): State<Core>, headers: HeaderMap) -> Result<axum:
                 Ok(view) => views.push(view),
                 Err(error) => tracing::error!(trace = %waiting.trace, %error, "a waiting request cannot be shown"),
             }
+        }
+        if !views.is_empty() {
+            note_reading(&core, &reader, None, views.len())?;
         }
         Ok(views)
     });
@@ -324,7 +335,10 @@ async fn approval_of(
     let trace: TraceId = trace.parse().map_err(|_| not_found())?;
     let view = tokio::task::spawn_blocking(move || -> Result<Option<WaitingView>, Fault> {
         match approval::waiting(&core, trace)? {
-            Some(waiting) if may_see(&core, &reader, &waiting) => view(&core, &waiting).map(Some),
+            Some(waiting) if may_see(&core, &reader, &waiting) => {
+                note_reading(&core, &reader, Some(trace), 1)?;
+                view(&core, &waiting).map(Some)
+            }
             _ => Ok(None),
         }
     });

@@ -48,6 +48,8 @@ pub struct Core {
     pub embedded: bool,
     /// Where asynchronous work runs that a thread waits for.
     pub runtime: tokio::runtime::Handle,
+    /// What witnesses have said of the ledger.
+    pub witnesses: Arc<crate::witness::Witnesses>,
     /// The traces that workers are at.
     pub busy: Arc<Busy>,
     /// Set once: finish what is under way and stop.

@@ -10,6 +10,7 @@ mod folder;
 pub mod kafka;
 pub mod postgres;
 mod process;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,8 +41,13 @@ fn shared<T>(cell: &'static OnceLock<Result<T, String>>, start: impl FnOnce() ->
 
 /// The path of Tessera's `fsck`, or `None` where this machine has no Go to build it; then the test calls [`skip`] and returns.
 pub fn fsck() -> Result<Option<PathBuf>> {
+    judge("fsck")
+}
+
+/// The path of one of the outside judges' programs, as [`fsck`].
+pub fn judge(name: &str) -> Result<Option<PathBuf>> {
     let folder = script("judges-fetch")?;
-    Ok((!folder.is_empty()).then(|| Path::new(&folder).join("fsck")))
+    Ok((!folder.is_empty()).then(|| Path::new(&folder).join(name)))
 }
 
 /// Says that a test was skipped and why. Goes past libtest's capture, so that a reader sees it and `make test` counts it.

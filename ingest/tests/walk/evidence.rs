@@ -68,6 +68,7 @@ fn evidence_in_one_file_and_the_databases_own_log() {
     [trace, other].iter().for_each(|trace| drop(world.story(*trace).unwrap()));
     one_file(&world, trace, other);
     reconcile(&world, other);
+    copied(&world);
     world.prove().unwrap();
 }
 
@@ -127,6 +128,38 @@ fn one_file(world: &World, trace: TraceId, other: TraceId) {
     );
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(verify(&["explain", text(&by_identity), &other.to_string(), "--partial"]).0, Some(0));
+}
+
+/// A copy over HTTP grows with the ledger, and holds what was signed or nothing.
+fn copied(world: &World) {
+    let (copy, key) = (world.folder.path().join("copy"), world.dir().join("ledger.vkey"));
+    let fetch = |client: &str| {
+        let config = std::fs::read_to_string(world.dir().join(format!("{client}.toml"))).unwrap();
+        let with_key = world.dir().join(format!("{client}-fetches.toml"));
+        std::fs::write(&with_key, format!("ledger_key = \"{}\"\n{config}", text(&key))).unwrap();
+        tool("countersign", &["ledger", "fetch", text(&copy), "--client", text(&with_key)])
+    };
+    let (code, said) = fetch("outsider");
+    assert!(code == Some(1) && said.contains("audit right") && !copy.join("checkpoint").exists(), "{code:?}: {said}");
+    let (code, said) = fetch("dana");
+    assert_eq!(code, Some(0), "{said}");
+    let since = world.folder.path().join("since");
+    std::fs::copy(copy.join("checkpoint"), &since).unwrap();
+
+    let (_, answer) = world.ask("reports", &pg_people(&["id", "country"])).unwrap();
+    expect(&answer, Word::Delivered, None);
+    let size = world.service().core.ledger.wait_published().unwrap().checkpoint().size;
+    let (code, said) = fetch("dana");
+    assert!(code == Some(0) && said.starts_with(&format!("{size} entries in ")), "{code:?}: {said}");
+    let (code, said) = tool("countersign-verify", &["log", text(&copy), "--key", text(&key), "--since", text(&since)]);
+    assert!(code == Some(0) && said.contains("PROVEN"), "{said}");
+
+    let tile = copy.join(format!("tile/0/{}", if size.get() < 256 { format!("000.p/{size}") } else { "000".into() }));
+    let mut hashes = std::fs::read(&tile).unwrap();
+    hashes[40] ^= 1;
+    std::fs::write(&tile, hashes).unwrap();
+    let (code, said) = fetch("dana");
+    assert!(code == Some(1) && said.contains("do not come to the root"), "{code:?}: {said}");
 }
 
 fn reconcile(world: &World, other: TraceId) {

@@ -20,5 +20,6 @@ mod crash;
 mod delivery;
 mod evidence;
 mod hostile;
+mod keeping;
 mod leaks;
 mod rows;

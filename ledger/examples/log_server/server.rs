@@ -53,7 +53,7 @@ pub(crate) fn open(folder: &FilePath, signer: SignerKey) -> Result<Ledger, Store
         Ledger::open(&options)?
     } else {
         let (origin, key) = (options.signer.name().to_owned(), options.signer.verifier().to_string());
-        let created = LogCreated { origin, key, quorum: Int::ONE };
+        let created = LogCreated { origin, key, quorum: Int::ONE, continues: None };
         Ledger::create(&options, vec![Append::opening(TraceId::log(), vec![created.into()])])?
     };
     ledger.read_only().map_or(Ok(ledger), |reason| Err(StoreError::Stopped(reason)))

@@ -163,7 +163,18 @@ impl Step {
                 all.extend(s.detail.map(|detail| (Class::Detail, detail)));
                 None
             }
-            Step::LogCreated(_)
+            Step::PayloadHeld(s) => {
+                all.push((Class::Admin, s.reason));
+                None
+            }
+            Step::PayloadReleased(s) => {
+                all.push((Class::Admin, s.reason));
+                None
+            }
+            Step::LogKeyRotated(_)
+            | Step::PayloadPurged(_)
+            | Step::PayloadRead(_)
+            | Step::LogCreated(_)
             | Step::LedgerExported(_)
             | Step::IdentityVerified(_)
             | Step::RequestDenied(_)

@@ -1,6 +1,9 @@
 //! Names and digests that are derived by hashing, each with a tag of its own so that no two kinds can collide.
 
-use super::commitment::{Class, Commitment, Salt};
+use super::{
+    commitment::{Class, Commitment, Salt},
+    day::Day,
+};
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -52,7 +55,22 @@ impl TraceId {
         Self(tagged("trace/exports", &[]))
     }
 
-    /// The trace of the log itself: its creation, later its key rotations.
+    /// The trace of the payloads of one class and day: their purge.
+    pub fn payloads(class: Class, day: Day) -> Self {
+        Self(tagged("trace/payloads", &[class.as_str().as_bytes(), day.to_string().as_bytes()]))
+    }
+
+    /// The trace of a legal hold, under its name.
+    pub fn hold(name: &str) -> Self {
+        Self(tagged("trace/hold", &[name.as_bytes()]))
+    }
+
+    /// The trace of a reading of payloads, under its name.
+    pub fn read(name: &str) -> Self {
+        Self(tagged("trace/read", &[name.as_bytes()]))
+    }
+
+    /// The trace of the log itself: its creation and its key rotations.
     pub fn log() -> Self {
         Self(tagged("trace/log", &[]))
     }

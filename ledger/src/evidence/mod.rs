@@ -4,20 +4,23 @@
 //! Reading order: [`entry`] (the line that is hashed), [`step`] (what can happen), [`rules`] (in which order), [`commitment`]
 //! (how a line refers to what it must not contain), [`jws`] (what callers, approvers and admins sign), [`digest`] (names
 //! derived by hashing), [`fork`] (how two checkpoints that cannot both be true are shown to anybody), [`archive`] (evidence
-//! as one file).
+//! as one file), [`rotation`] (how the log's key is replaced).
 
 pub mod archive;
 pub mod commitment;
+pub mod day;
 pub mod digest;
 pub mod entry;
 pub mod fork;
 pub mod jws;
 pub mod receipt;
+pub mod rotation;
 pub mod row;
 pub mod rules;
 pub mod step;
 
 pub use commitment::{Class, Commitment, Salt};
+pub use day::Day;
 pub use digest::{TraceId, chunk_commitment, part_digest};
 pub use entry::{Draft, Entry, EntryError, MAX_ENTRY_BYTES};
 pub use fork::{Fork, ForkError, ForkProof};

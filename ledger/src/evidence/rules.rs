@@ -16,6 +16,7 @@
 
 use super::{
     digest::TraceId,
+    rotation,
     step::{DecidedColumn, Int, Kind, Step, Verdict},
 };
 use crate::tlog::Hash;
@@ -28,13 +29,22 @@ fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) ->
 
 /// Whether an identity may be called so in entries.
 fn is_pseudonym(name: &str) -> bool {
-    let hex = name.strip_prefix("id-").unwrap_or_default();
-    hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    name.strip_prefix("id-").is_some_and(|name| is_hex(name, 16))
 }
 
 /// Whether a transform replaces every cell, nulls included, so that not even their number remains.
 fn hides_all(transform: &str) -> bool {
     matches!(transform, "null" | "redact") || transform.starts_with("constant(")
+}
+
+/// Whether it is so many lower-case hexadecimal digits.
+fn is_hex(name: &str, digits: usize) -> bool {
+    name.len() == digits && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A member is of its form.
+fn formed(found: &'static str, what: &'static str, required: &'static str, holds: bool) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation::Form { found, what, required }) }
 }
 
 /// Where a trace stands after its last entry.
@@ -43,7 +53,7 @@ fn hides_all(transform: &str) -> bool {
 pub enum Phase {
     /// Nothing yet.
     Empty,
-    /// A log, identity, policy, catalog or connection in force: it may change, and is never finished.
+    /// A log, identity, policy, catalog, connection or hold in force, or the payloads of a day: it may change, and is never finished.
     Standing,
     /// A request came in, its caller is not yet verified.
     Received,
@@ -71,7 +81,7 @@ pub enum Phase {
     Aborted,
     /// An approval in force: it may be revoked.
     Granted,
-    /// An identity or approval that was in force and was revoked: nothing may follow.
+    /// An identity, approval or hold that was in force and was revoked: nothing may follow.
     Revoked,
     /// Finished: nothing may follow.
     Closed,
@@ -134,6 +144,19 @@ pub enum Violation {
     /// Approval is missing: a group that was asked is not among those whose approvals are used.
     #[error("{0}")]
     Approval(String),
+    /// The log's key did not pass over as it must: not a key of this log, one that was in use, not both signatures.
+    #[error("the log's key was not rotated so: {0}")]
+    Rotation(String),
+    /// A member that is not of its form.
+    #[error("`{found}`: `{what}` must be {required}")]
+    Form {
+        /// The entry's type.
+        found: &'static str,
+        /// The member.
+        what: &'static str,
+        /// Its form.
+        required: &'static str,
+    },
 }
 
 /// What must be remembered of a trace to judge its next entry. A few hundred bytes while it is open.
@@ -143,7 +166,7 @@ pub struct TraceState {
     pub phase: Phase,
     /// The attempt under way; 0 before the first.
     pub attempt: Int,
-    /// The pseudonym that it is about: caller, identity, approver; the name of a connection.
+    /// What it is about. The pseudonym of caller, identity or approver; the name of a connection or hold; the log's key in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The request's digest.
@@ -198,7 +221,16 @@ impl TraceState {
         let found = step.kind();
         let order = Violation::Order { found, phase: self.phase };
         self.phase = match (self.phase, step) {
-            (P::Empty, Step::LogCreated(_)) => named(found, trace, TraceId::log(), P::Standing)?,
+            (P::Empty, Step::LogCreated(s)) => {
+                self.subject = Some(s.key.clone());
+                named(found, trace, TraceId::log(), P::Standing)?
+            }
+            (P::Standing, Step::LogKeyRotated(s)) => {
+                let old = self.subject.clone().unwrap_or_default();
+                rotation::check(&old, s).map_err(|e| Violation::Rotation(e.to_string()))?;
+                self.subject = Some(s.key.clone());
+                named(found, trace, TraceId::log(), P::Standing)?
+            }
             (P::Empty, Step::IdentityRegistered(s)) => {
                 if s.kind == Kind::Agent && s.owner.is_none() {
                     return Err(Violation::Decision("an agent without an owner".into()));
@@ -321,6 +353,26 @@ impl TraceState {
                 P::Closed
             }
             (P::Granted, Step::ApprovalRevoked(_)) => P::Revoked,
+            (P::Empty | P::Standing, Step::PayloadPurged(s)) => {
+                named(found, trace, TraceId::payloads(s.class, s.day), P::Standing)?
+            }
+            (P::Empty, Step::PayloadHeld(s)) => {
+                formed(found, "hold", "16 lower-case hexadecimal digits", is_hex(&s.hold, 16))?;
+                let sorted = !s.traces.is_empty() && s.traces.is_sorted_by(|a, b| a < b);
+                formed(found, "traces", "one or more, sorted", sorted)?;
+                self.subject = Some(s.hold.clone());
+                named(found, trace, TraceId::hold(&s.hold), P::Standing)?
+            }
+            (P::Standing, Step::PayloadReleased(s)) => {
+                named(found, trace, TraceId::hold(&s.hold), P::Standing)?;
+                self.same_subject(found, "hold", &s.hold, P::Revoked)?
+            }
+            (P::Empty, Step::PayloadRead(s)) => {
+                formed(found, "read", "32 lower-case hexadecimal digits", is_hex(&s.read, 32))?;
+                let sorted = !s.classes.is_empty() && s.classes.is_sorted_by(|a, b| a.as_str() < b.as_str());
+                formed(found, "classes", "one or more, sorted", sorted)?;
+                named(found, trace, TraceId::read(&s.read), P::Closed)?
+            }
             _ => return Err(order),
         };
         Ok(())

@@ -4,7 +4,11 @@
 //! No field holds personal data or anything a stranger wrote: identities are pseudonyms, names come from the catalog, the
 //! policy or a source's schema, everything else is a number, a word of a closed list, or a commitment.
 
-use super::{commitment::Commitment, digest::TraceId};
+use super::{
+    commitment::{Class, Commitment},
+    day::Day,
+    digest::TraceId,
+};
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -253,6 +257,32 @@ words! {
     }
 }
 
+words! {
+    /// Why payloads were read.
+    ReadFor {
+        /// For a person who is asked to approve a request.
+        Approval = "approval",
+        /// For an audit of decisions, by the policy and catalog texts that they rest on.
+        Audit = "audit",
+        /// For operators who look for a fault.
+        Fault = "fault",
+    }
+}
+
+/// The ledger that another one carries on: what its last checkpoint said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Continues {
+    /// Its origin.
+    pub origin: String,
+    /// The verifier key that signed that checkpoint.
+    pub key: String,
+    /// Its size.
+    pub size: Int,
+    /// Its root.
+    pub root: Hash,
+}
+
 /// An administrative change that admins signed: the change document and one signature per admin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -399,6 +429,22 @@ steps! {
         key: String,
         /// How many admins must sign a change.
         quorum: Int,
+        /// The ledger that this one carries on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continues>,
+    }
+
+    /// Another key signs from here on. [`rotation`](super::rotation) makes it and checks it.
+    LogKeyRotated = "log.key_rotated" {
+        /// The new verifier key, of the same name.
+        key: String,
+        /// The size at which the key before it ends and this one begins: with this entry, so its index plus one. Both keys sign
+        /// the checkpoint of this size.
+        size: Int,
+        /// The old key's signature over the [statement](super::rotation::statement), in base64.
+        old_signature: String,
+        /// The new key's signature over it, in base64.
+        new_signature: String,
     }
 
     /// A principal and its key enter.
@@ -767,6 +813,58 @@ steps! {
         /// Commitment to what operators need to know (class `detail`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<Commitment>,
+    }
+
+    /// The payloads of one class and day are gone for good, keys and salts with them. What they were committed by stands.
+    PayloadPurged = "payload.purged" {
+        /// Their class.
+        class: Class,
+        /// The UTC day on which they were sealed.
+        day: Day,
+        /// How many there were.
+        payloads: Int,
+        /// How many bytes they took in the vault.
+        bytes: Int,
+        /// How many of that class and day stayed: held, or of a story without an end.
+        kept: Int,
+        /// For how many days the class is kept.
+        after_days: Int,
+    }
+
+    /// A legal hold: the payloads of these traces are kept, whatever their age. Opens a trace of its own.
+    PayloadHeld = "payload.held" {
+        /// The hold's name: 16 hexadecimal digits.
+        hold: String,
+        /// The traces, sorted.
+        traces: Vec<TraceId>,
+        /// Commitment to the reason (class `admin`).
+        reason: Commitment,
+    }
+
+    /// A legal hold is over.
+    PayloadReleased = "payload.released" {
+        /// The hold's name.
+        hold: String,
+        /// Commitment to the reason (class `admin`).
+        reason: Commitment,
+    }
+
+    /// Payloads are about to be shown to somebody, in the clear. A trace of its own.
+    PayloadRead = "payload.read" {
+        /// 32 random hexadecimal digits, which name the trace.
+        read: String,
+        /// The pseudonym of the one who reads; absent where it is an operator on the service's own machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why.
+        why: ReadFor,
+        /// The trace that they belong to, where it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<TraceId>,
+        /// Their classes, sorted by name.
+        classes: Vec<Class>,
+        /// How many they are.
+        payloads: Int,
     }
 }
 

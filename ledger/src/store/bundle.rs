@@ -77,8 +77,7 @@ impl Selection {
                         && named(&self.identity, identity)
                         && named(&self.dataset, dataset)
                 }
-                // Records that nobody could be held to belong to a time and to nothing else.
-                Kind::Rejected => self.request.is_none() && self.identity.is_none() && self.dataset.is_none(),
+                Kind::OfTime => self.request.is_none() && self.identity.is_none() && self.dataset.is_none(),
                 Kind::Standing | Kind::Answer(_) => false,
             }
     }
@@ -90,10 +89,11 @@ enum Kind {
         identity: Option<String>,
         dataset: Option<String>,
     },
-    Rejected,
-    /// An answer to a request.
+    /// Belongs to a time and to nothing else: a record that nobody could be held to, a hold, a look at all that waits.
+    OfTime,
+    /// An answer to a request, or somebody's look at it.
     Answer(TraceId),
-    /// The log, identities, policy, catalog, connections, exports: always packed.
+    /// The log, identities, policy, catalog, connections, exports, purges: always packed.
     Standing,
 }
 
@@ -272,7 +272,8 @@ fn choose(ledger: &Ledger, size: TreeSize, selection: &Selection) -> Result<BTre
                 at: entry.at.get(),
                 kind: match &entry.body {
                     Step::RequestReceived(_) => Kind::Request { identity: None, dataset: None },
-                    Step::RequestRejected(_) => Kind::Rejected,
+                    Step::RequestRejected(_) | Step::PayloadHeld(_) => Kind::OfTime,
+                    Step::PayloadRead(s) => s.of.map_or(Kind::OfTime, Kind::Answer),
                     Step::ApprovalGranted(s) => Kind::Answer(s.request),
                     Step::ApprovalDenied(s) => Kind::Answer(s.request),
                     _ => Kind::Standing,
@@ -297,7 +298,7 @@ fn choose(ledger: &Ledger, size: TreeSize, selection: &Selection) -> Result<BTre
     let packed = tales.iter().filter(|(trace, tale)| match &tale.kind {
         Kind::Standing => true,
         Kind::Answer(request) => taken.contains(request),
-        Kind::Request { .. } | Kind::Rejected => taken.contains(trace),
+        Kind::Request { .. } | Kind::OfTime => taken.contains(trace),
     });
     Ok(packed.flat_map(|(_, tale)| tale.entries.iter().copied()).collect())
 }

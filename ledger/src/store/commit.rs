@@ -7,6 +7,7 @@ use super::{
     db::{Db, Family, Meta, Writes},
     error::{AppendError, StoreError},
     head::HeadFile,
+    opening,
     queue::Queue,
     readback::{differs, read_back},
     sequencer::{Reply, encode_open, move_open, stored_leaf},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     evidence::TraceId,
-    tlog::{Checkpoint, Hash, LeafIndex, SignedCheckpoint, SignerKey, TileHashes, TreeSize},
+    tlog::{Hash, LeafIndex, SignedCheckpoint, SignerKey, TileHashes, TreeSize},
 };
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -46,7 +47,8 @@ pub(super) struct Group {
 /// The committer's own state. All of it describes the store as of the last signed checkpoint.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
-    pub(super) signer: SignerKey,
+    /// The key in force; and during a rotation the one that it ends.
+    pub(super) signers: Vec<SignerKey>,
     pub(super) head: HeadFile,
     /// The size and root of the last signed checkpoint.
     pub(super) signed: (u64, Hash),
@@ -112,8 +114,7 @@ impl Committer {
             let tiles = TileHashes::new(db, TreeSize::new(group.size));
             return Err(differs(db, &tiles, group.size, found, group.root));
         }
-        let checkpoint = Checkpoint::new(self.signer.name(), TreeSize::new(group.size), found);
-        Ok(SignedCheckpoint::sign(checkpoint, &[&self.signer])?)
+        opening::sign(&self.shared.epochs, &self.signers.iter().collect::<Vec<_>>(), group.size, found)
     }
 
     /// Lets readers see the group.
@@ -171,7 +172,7 @@ impl Committer {
     }
 
     /// What is left to do at an orderly end. Flushed, the store opens without replaying its log.
-    fn finish(&mut self) -> Result<(), StoreError> {
+    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         if self.unpublished() {
             self.publish()?;
         }

@@ -17,10 +17,12 @@
 //! `HEAD` notices. `docs/decisions/0006` says what each kind of damage comes to.
 
 use super::error::StoreError;
-use crate::tlog::{Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
+use crate::evidence::Commitment;
+use crate::tlog::{Epochs, Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
-    FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRecoveryMode, Direction, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
 };
 use std::{
     fs::{File, TryLockError},
@@ -88,7 +90,7 @@ pub(super) struct Meta;
 impl Meta {
     /// The format of this store, `1`.
     pub(super) const FORMAT: &[u8] = b"format";
-    /// The log's verifier key, whose name is the origin.
+    /// The log's verifier keys, whose name is the origin: the text of its [`Epochs`].
     pub(super) const KEY: &[u8] = b"key";
     /// 8 hexadecimal digits, random at creation: the first half of every entry's `src`.
     pub(super) const INSTANCE: &[u8] = b"instance";
@@ -194,6 +196,11 @@ impl Db {
         Ok(Self { db: db.map_err(failed("open the database for reading"))?, _lock: None })
     }
 
+    /// Its folder.
+    pub(super) fn path(&self) -> &Path {
+        self.db.path()
+    }
+
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
         let missing = || StoreError::Damaged(format!("the column family `{}` is missing", family.name()));
         self.db.cf_handle(family.name()).ok_or_else(missing)
@@ -251,16 +258,58 @@ impl Db {
         Ok(())
     }
 
+    /// Hands over everything in a family, in the order of its keys, where it stands.
+    pub(super) fn each(&self, family: Family, mut each: impl FnMut(&[u8], &[u8]) -> Read<()>) -> Read<()> {
+        let mut stored = self.db.raw_iterator_cf(self.family(family)?);
+        stored.seek_to_first();
+        while let Some((key, value)) = stored.item() {
+            each(key, value)?;
+            stored.next();
+        }
+        stored.status().map_err(failed("read the database"))
+    }
+
+    /// Rewrites the payloads' tables, so that what was removed from them takes no more room on the disk.
+    pub(super) fn compact_payloads(&self) -> Result<(), StoreError> {
+        // With the tables of all families written, no log holds a payload either.
+        self.flush()?;
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.family(Family::Payload)?, None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
+    }
+
     /// Everything in a family, in the order of its keys.
     pub(super) fn all(&self, family: Family) -> Result<impl Iterator<Item = Read<KeyValue>>, StoreError> {
         let stored = self.db.iterator_cf(self.family(family)?, IteratorMode::Start);
         Ok(stored.map(|item| item.map_err(failed("read the database"))))
     }
 
+    /// Everything in a family, from its last key to its first.
+    pub(super) fn all_backwards(&self, family: Family) -> Result<impl Iterator<Item = Read<KeyValue>>, StoreError> {
+        let stored = self.db.iterator_cf(self.family(family)?, IteratorMode::End);
+        Ok(stored.map(|item| item.map_err(failed("read the database"))))
+    }
+
+    /// Copies the database as it is now to a new folder; where it can, by links to files that never change.
+    pub(super) fn copy_to(&self, folder: &Path) -> Result<(), StoreError> {
+        let copied = Checkpoint::new(&self.db).and_then(|now| now.create_checkpoint(folder));
+        copied.map_err(failed("copy the database"))
+    }
+
     /// The last key and value of a family.
     pub(super) fn last(&self, family: Family) -> Result<Option<KeyValue>, StoreError> {
         let mut stored = self.db.iterator_cf(self.family(family)?, IteratorMode::End);
         stored.next().transpose().map_err(failed("read the database"))
+    }
+
+    /// The log's keys and the sizes that they sign.
+    pub(super) fn epochs(&self) -> Result<Epochs, StoreError> {
+        let text = self.meta(Meta::KEY)?;
+        let epochs = str::from_utf8(&text).map_err(|e| e.to_string());
+        let epochs = epochs.and_then(|text| Epochs::decode(text).map_err(|e| e.to_string()));
+        epochs.map_err(|why| StoreError::Damaged(format!("`key`: {why}")))
     }
 
     /// The frontier, held against size and root, which are stored beside it.
@@ -343,6 +392,12 @@ pub(super) struct Batch<'a> {
 impl Batch<'_> {
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.writes.put(self.db, family, key, value)
+    }
+
+    /// Removes a payload: the only thing that is ever removed.
+    pub(super) fn remove_payload(&mut self, commitment: &Commitment) -> Result<(), StoreError> {
+        self.writes.0.delete_cf(self.db.family(Family::Payload)?, commitment.0.as_bytes());
+        Ok(())
     }
 
     /// Writes all of it; it is synced when this returns.

@@ -2,8 +2,10 @@
 //! cannot be read, opened or written, and where.
 
 use crate::{
-    evidence::{Commitment, TraceId, Violation, entry::MAX_ENTRY_BYTES, receipt::ReceiptError},
-    tlog::{CheckpointError, FrontierError, Hash, ProveError, TileError},
+    evidence::{
+        Commitment, TraceId, Violation, entry::MAX_ENTRY_BYTES, receipt::ReceiptError, rotation::RotationError,
+    },
+    tlog::{CheckpointError, EpochError, FrontierError, Hash, ProveError, TileError, TreeSize, VerifierKey},
     vault::{KeyringError, VaultError, files::PrivateFileError},
 };
 use std::{io, path::PathBuf, sync::Arc};
@@ -92,12 +94,18 @@ pub enum AppendError {
         #[source]
         cause: Arc<VaultError>,
     },
+    /// A rotation of the log's key, which needs both keys.
+    #[error("the log's key is replaced by `rotate`, not by an append")]
+    Rotation,
     /// A blocking append from within the answer to another one, where it would wait for itself.
     #[error("an append that blocks was made from within the answer to another one, where it would wait for itself")]
     FromAnswer,
     /// As many appends wait as may wait: try again later.
     #[error("the ledger's queue is full: {0} appends wait")]
     Full(usize),
+    /// Nothing is appended for the time being, for this reason: try again later.
+    #[error("the ledger takes nothing for the time being: {0}")]
+    Paused(String),
     /// The ledger was opened read-only, for this reason.
     #[error("the ledger is read-only: {0}")]
     ReadOnly(String),
@@ -150,6 +158,16 @@ pub enum StoreError {
         /// The verifier key of the signer that was to open it.
         required: String,
     },
+    /// The key that was to sign has ended: the log's key was replaced.
+    #[error("the key `{found}` ended at size {ended}, the key in force is `{required}`")]
+    KeyEnded {
+        /// The key that was given.
+        found: Box<VerifierKey>,
+        /// The largest size that it signs.
+        ended: TreeSize,
+        /// The key in force.
+        required: Box<VerifierKey>,
+    },
     /// A ledger must begin with `log.created` for its own origin and key.
     #[error("a ledger must begin with `log.created` for origin and key of its signer: {0}")]
     FirstEntry(String),
@@ -171,6 +189,12 @@ pub enum StoreError {
     /// A checkpoint cannot be signed or is not ours.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A checkpoint is not signed by the key of its size.
+    #[error(transparent)]
+    Epoch(Box<EpochError>),
+    /// The log's key cannot be replaced so.
+    #[error(transparent)]
+    Rotation(Box<RotationError>),
     /// A receipt cannot be put together.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
@@ -182,6 +206,15 @@ pub enum StoreError {
         /// The size of the tree.
         size: u64,
     },
+    /// A hold on a trace that isn't there, or the release of a hold that isn't in force.
+    #[error("{0}")]
+    Hold(String),
+    /// An entry was refused that the store itself had to append.
+    #[error(transparent)]
+    Append(Box<AppendError>),
+    /// A backup that cannot be put back, or not without ending up with two stories; says what to do.
+    #[error("{0}")]
+    Restore(String),
     /// An export would overwrite something that is not an earlier export of this log.
     #[error("will not export over `{}`: {why}", .path.display())]
     ExportTarget {
@@ -190,6 +223,9 @@ pub enum StoreError {
         /// What it is, or lacks.
         why: String,
     },
+    /// The ledger is read-only, for this reason.
+    #[error("the ledger is read-only: {0}")]
+    ReadOnly(String),
     /// The ledger has stopped, for this reason.
     #[error("the ledger has stopped: {0}")]
     Stopped(String),
@@ -198,6 +234,24 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn io(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+impl From<EpochError> for StoreError {
+    fn from(e: EpochError) -> Self {
+        Self::Epoch(Box::new(e))
+    }
+}
+
+impl From<RotationError> for StoreError {
+    fn from(e: RotationError) -> Self {
+        Self::Rotation(Box::new(e))
+    }
+}
+
+impl From<AppendError> for StoreError {
+    fn from(e: AppendError) -> Self {
+        Self::Append(Box::new(e))
     }
 }
 

@@ -8,7 +8,6 @@ use super::{
     error::StoreError,
     ledger::Ledger,
     readback::root_at,
-    shared::lock,
 };
 use crate::{
     evidence::{Class, Commitment},
@@ -79,9 +78,13 @@ impl Drop for Draft {
 }
 
 /// Writes the export; see the module.
-pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<ExportSummary, StoreError> {
+pub(super) fn export(
+    ledger: &Ledger,
+    dir: &Path,
+    classes: &[Class],
+    signed: &SignedCheckpoint,
+) -> Result<ExportSummary, StoreError> {
     let shared = ledger.shared();
-    let signed = std::sync::Arc::clone(&lock(&shared.published));
     let (size, root) = (signed.checkpoint().size, signed.checkpoint().root);
     let found = root_at(&shared.db, size.get())?;
     if found != root {
@@ -89,7 +92,7 @@ pub(super) fn export(ledger: &Ledger, dir: &Path, classes: &[Class]) -> Result<E
             format!("at size {size} the stored tiles come to the root {found}, the published checkpoint says {root}");
         return Err(StoreError::Damaged(why));
     }
-    let replaces = examine_target(ledger, dir, &signed)?;
+    let replaces = examine_target(ledger, dir, signed)?;
 
     let mut draft = Draft {
         folder: sibling(dir, "partial")?,
@@ -206,7 +209,7 @@ fn examine_target(ledger: &Ledger, dir: &Path, signed: &SignedCheckpoint) -> Res
     let Ok(note) = fs::read(dir.join("checkpoint")) else {
         return refuse("it is not empty and holds no `checkpoint`".into());
     };
-    let earlier = match SignedCheckpoint::open(&note, ledger.origin(), &[ledger.verifier()]) {
+    let earlier = match ledger.epochs().open(&note) {
         Ok(earlier) => earlier,
         Err(e) => return refuse(format!("its `checkpoint` is not one of this log: {e}")),
     };
@@ -224,7 +227,7 @@ fn examine_target(ledger: &Ledger, dir: &Path, signed: &SignedCheckpoint) -> Res
 }
 
 /// A name beside `dir`, for what is not finished or not needed any more.
-fn sibling(dir: &Path, what: &str) -> Result<PathBuf, StoreError> {
+pub(super) fn sibling(dir: &Path, what: &str) -> Result<PathBuf, StoreError> {
     let Some(name) = dir.file_name() else {
         return Err(StoreError::ExportTarget { path: dir.to_owned(), why: "it has no name of its own".into() });
     };
@@ -234,7 +237,7 @@ fn sibling(dir: &Path, what: &str) -> Result<PathBuf, StoreError> {
     Ok(dir.with_file_name(sibling))
 }
 
-fn remove(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(e)),
         _ => Ok(()),

@@ -9,7 +9,7 @@
 
 use super::error::StoreError;
 use crate::{
-    tlog::{SignedCheckpoint, VerifierKey},
+    tlog::{Checkpoint, Epochs, Note, SignedCheckpoint},
     vault::files::sync_parent,
 };
 use std::{
@@ -38,6 +38,24 @@ pub(super) struct Head {
     pub(super) damaged: usize,
 }
 
+/// The largest size that a slot of the file claims, whoever signed it; `None` where there is no file or no checkpoint in it.
+pub(super) fn claimed(path: &Path) -> Result<Option<u64>, StoreError> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(StoreError::io("open", path))?,
+    };
+    let mut size = None;
+    for slot in 0..2 {
+        if let Slot::Note(note) = read_slot(&file, slot).map_err(StoreError::io("read", path))?
+            && let Ok(note) = Note::parse(&note)
+            && let Ok(checkpoint) = Checkpoint::decode(&note.text)
+        {
+            size = size.max(Some(checkpoint.size.get()));
+        }
+    }
+    Ok(size)
+}
+
 impl HeadFile {
     /// Creates the file with two empty slots; refuses to replace one.
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
@@ -53,7 +71,7 @@ impl HeadFile {
     }
 
     /// Opens the file and reads it; `None` where it is missing.
-    pub(super) fn open(path: &Path, origin: &str, key: &VerifierKey) -> Result<Option<(Self, Head)>, StoreError> {
+    pub(super) fn open(path: &Path, epochs: &Epochs) -> Result<Option<(Self, Head)>, StoreError> {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(StoreError::io("open", path))?,
@@ -63,7 +81,7 @@ impl HeadFile {
         for slot in 0..2 {
             match read_slot(&file, slot).map_err(StoreError::io("read", path))? {
                 Slot::Empty => (),
-                Slot::Note(note) => match SignedCheckpoint::open(&note, origin, std::slice::from_ref(key)) {
+                Slot::Note(note) => match epochs.open(&note) {
                     Ok(found) if head.newest.as_ref().is_none_or(|n| n.checkpoint().size < found.checkpoint().size) => {
                         head.newest = Some(found);
                         next = 1 - slot;
@@ -117,12 +135,16 @@ fn read_slot(file: &File, slot: u64) -> io::Result<Slot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tlog::{Checkpoint, Hash, SignerKey, TreeSize};
+    use crate::tlog::{Hash, SignerKey, TreeSize};
 
     const ORIGIN: &str = "example.com/log";
 
     fn signer() -> SignerKey {
         SignerKey::generate_from_seed(ORIGIN, &[7; 32]).unwrap()
+    }
+
+    fn epochs() -> Epochs {
+        Epochs::single(signer().verifier().clone())
     }
 
     fn checkpoint(size: u64) -> SignedCheckpoint {
@@ -131,7 +153,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> (Option<u64>, usize) {
-        let (_, head) = HeadFile::open(path, ORIGIN, signer().verifier()).unwrap().unwrap();
+        let (_, head) = HeadFile::open(path, &epochs()).unwrap().unwrap();
         (head.newest.map(|n| n.checkpoint().size.get()), head.damaged)
     }
 
@@ -139,7 +161,7 @@ mod tests {
     fn the_newest_survives_a_torn_write_of_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("HEAD");
-        assert!(HeadFile::open(&path, ORIGIN, signer().verifier()).unwrap().is_none());
+        assert!(HeadFile::open(&path, &epochs()).unwrap().is_none());
         let mut file = HeadFile::create(&path).unwrap();
         assert!(matches!(HeadFile::create(&path), Err(StoreError::Exists(_))));
         assert_eq!(open(&path), (None, 0));
@@ -167,7 +189,7 @@ mod tests {
         let path = dir.path().join("HEAD");
         drop(HeadFile::create(&path).unwrap());
         for size in 1..=5 {
-            let (mut file, _) = HeadFile::open(&path, ORIGIN, signer().verifier()).unwrap().unwrap();
+            let (mut file, _) = HeadFile::open(&path, &epochs()).unwrap().unwrap();
             file.write(&checkpoint(size)).unwrap();
             assert_eq!(open(&path), (Some(size), 0));
             let text = std::fs::read(&path).unwrap();

@@ -3,25 +3,28 @@
 
 use super::{
     append::{Append, Appended, Durable, Prepared, TraceHead},
+    backup::{self, RestoreReport},
     bundle::{self, Selection},
     commit::{Committer, Group},
     db::{Db, FORMAT, Family, Meta},
     error::{AppendError, StoreError},
     export::{self, ExportSummary},
     head::HeadFile,
-    opening::{self, OpeningReport, Ready},
+    opening::{self, Opened, OpeningReport, Ready},
+    purge::{self, Hold, Periods, PurgeReport, Reading},
     queue::Queue,
     sequencer::{Answer, Beginning, Reply, Sequencer, now_micros, stored_leaf, stored_trace},
     shared::{Shared, Visible, lock},
     stats::Stats,
 };
 use crate::{
-    evidence::{Class, Commitment, Entry, Int, Receipt, Salt, Step, TraceId, TraceState},
+    evidence::{Class, Commitment, Entry, Int, Receipt, Salt, Step, TraceId, TraceState, rotation, step::PayloadRead},
     tlog::{
-        Checkpoint, EMPTY_ROOT, Frontier, LeafIndex, SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId,
-        TileReader, TlogProof, TreeSize, VerifierKey, encode_bundle, inclusion_proof, leaf_hash, verify_inclusion,
+        Checkpoint, CheckpointError, EMPTY_ROOT, Epochs, Frontier, Hash, LeafIndex, Note, NoteSignature,
+        SignedCheckpoint, SignerKey, TILE_WIDTH, TileHashes, TileId, TileReader, TlogProof, TreeSize, VerifierKey,
+        consistency_proof, encode_bundle, inclusion_proof, leaf_hash, verify_inclusion,
     },
-    vault::{Day, FileKeyring, Payload, Vault, files, fill_random},
+    vault::{Day, FileKeyring, Payload, Vault, VaultError, files, fill_random},
 };
 use std::{
     collections::HashMap,
@@ -61,11 +64,17 @@ impl Options {
         Self { dir: dir.into(), head: head.into(), keyring: keyring.into(), signer, max_batch: 512, queue: 4_096 }
     }
 
-    fn copy_signer(&self) -> Result<SignerKey, StoreError> {
-        let text = self.signer.secret_text();
-        let copy = std::str::from_utf8(text.as_bytes()).ok().and_then(|text| text.parse().ok());
-        copy.ok_or_else(|| StoreError::Damaged(format!("the key `{}` cannot be copied", self.signer.name())))
+    fn with_signer(&self, signer: &SignerKey) -> Result<Self, StoreError> {
+        let Self { dir, head, keyring, max_batch, queue, .. } = self;
+        let (dir, head, keyring) = (dir.clone(), head.clone(), keyring.clone());
+        Ok(Self { dir, head, keyring, signer: copy(signer)?, max_batch: *max_batch, queue: *queue })
     }
+}
+
+fn copy(key: &SignerKey) -> Result<SignerKey, StoreError> {
+    let text = key.secret_text();
+    let copy = std::str::from_utf8(text.as_bytes()).ok().and_then(|text| text.parse().ok());
+    copy.ok_or_else(|| StoreError::Damaged(format!("the key `{}` cannot be copied", key.name())))
 }
 
 /// A ledger that is open.
@@ -135,16 +144,18 @@ impl Ledger {
     /// Opens a ledger, verifying it (see [`opening`](Self::opening)). Where store and `HEAD` contradict each other the ledger is
     /// [`read_only`](Self::read_only), which is not an error here.
     pub fn open(options: &Options) -> Result<Self, StoreError> {
-        let vault = Vault::new(FileKeyring::open(&options.keyring)?);
-        let opened = opening::open(options)?;
+        let keyring = FileKeyring::open(&options.keyring)?;
+        let opened = opening::open(options, None)?;
+        // The database's lock is held: no other process has the keys either.
+        keyring.finish()?;
+        let vault = Vault::new(keyring);
         let Some(ready) = opened.ready else {
             let (size, published) = (opened.report.size, Arc::new(opened.published));
             let signed = Arc::clone(&published);
-            let verifier = options.signer.verifier().clone();
             let shared = Shared::new(
                 opened.db,
                 vault,
-                verifier,
+                opened.epochs,
                 opened.report,
                 Visible { size, signed },
                 published,
@@ -152,8 +163,8 @@ impl Ledger {
             );
             return Ok(Self { shared: Arc::new(shared), handle: None });
         };
-        let (shared, sequencer, mut committer) =
-            assemble(options, opened.db, vault, opened.report, opened.published, ready)?;
+        let Opened { db, epochs, report, published, .. } = opened;
+        let (shared, sequencer, mut committer) = assemble(options, (db, vault, epochs), report, published, ready)?;
         if committer.unpublished() {
             committer.publish()?;
         }
@@ -164,14 +175,59 @@ impl Ledger {
     /// [`read_only`](Self::read_only), and stays as it was when it was opened.
     pub fn open_reading(options: &Options) -> Result<Self, StoreError> {
         let vault = Vault::new(FileKeyring::open(&options.keyring)?);
-        let (db, published) = opening::open_reading(options)?;
-        let (verifier, signed) = (options.signer.verifier().clone(), Arc::new(published));
+        let (db, epochs, published) = opening::open_reading(options)?;
+        let signed = Arc::new(published);
         let size = signed.checkpoint().size.get();
         let read_only = Some("opened for reading only".into());
         let report = OpeningReport { size, read_only, ..OpeningReport::default() };
         let visible = Visible { size, signed: Arc::clone(&signed) };
-        let shared = Shared::new(db, vault, verifier, report, visible, signed, HashMap::new());
+        let shared = Shared::new(db, vault, epochs, report, visible, signed, HashMap::new());
         Ok(Self { shared: Arc::new(shared), handle: None })
+    }
+
+    /// Replaces the log's key, that of `options.signer`, by `new`: appends `log.key_rotated`, signed by both, and has both sign the
+    /// checkpoint of the size at which the one ends and the other begins. That is published, and its size returned. From then on
+    /// only the new key opens the ledger for appending, and the old one is of no more use.
+    ///
+    /// Needs the ledger to itself. A rotation to this very key that was broken off is carried to its end.
+    pub fn rotate(options: &Options, new: &SignerKey) -> Result<TreeSize, StoreError> {
+        let (opened, begun) = match opening::open(options, None) {
+            Err(StoreError::KeyEnded { required, .. }) if *required == *new.verifier() => {
+                (opening::open(&options.with_signer(new)?, Some(&options.signer))?, true)
+            }
+            opened => (opened?, false),
+        };
+        let Opened { db, mut epochs, report, published, ready } = opened;
+        let Some(ready) = ready else { return Err(StoreError::ReadOnly(report.read_only.unwrap_or_default())) };
+        let size = report.size;
+        let head = stored_trace(&db, &TraceId::log())?.map(|log| log.head);
+        let step = rotation::rotate(&options.signer, new, TreeSize::new(size + 1));
+        if !begun {
+            rotation::follow(&mut epochs, size, &step)?;
+        }
+        let text = epochs.to_string();
+        let vault = Vault::new(FileKeyring::open(&options.keyring)?);
+        let old = copy(&options.signer)?;
+        let options = options.with_signer(new)?;
+        let (shared, mut sequencer, mut committer) = assemble(&options, (db, vault, epochs), report, published, ready)?;
+        if !begun {
+            committer.signers.push(old);
+            let append = Append { expected_head: head, ..Append::opening(TraceId::log(), vec![step.into()]) };
+            let refused = |cause| StoreError::FirstAppend { at: 0, cause: Box::new(cause) };
+            let prepared = Prepared::new(append, &shared.vault, today()).map_err(refused)?;
+            sequencer.admit(prepared, Reply::new(Arc::clone(&shared), Box::new(drop)))?;
+            if let Some((_, cause)) = sequencer.refused() {
+                return Err(refused(cause));
+            }
+            let mut group = sequencer.seal()?;
+            // In the very batch of the entry: there is no moment at which store and entry name different keys.
+            group.writes.put(&shared.db, Family::Meta, Meta::KEY, text.as_bytes())?;
+            committer.commit(&mut group)?;
+            committer.answer(group)?;
+        }
+        committer.publish()?;
+        committer.finish()?;
+        Ok(TreeSize::new(shared.size()))
     }
 
     /// Waits until everything appended before is under a published checkpoint, which takes a second at most, and gives that.
@@ -278,26 +334,35 @@ impl Ledger {
 
     fn queue(&self) -> Result<&Queue, AppendError> {
         match &self.handle {
-            Some(handle) => match self.shared.ended() {
-                Some(reason) => Err(AppendError::Stopped(reason)),
-                None => Ok(&handle.queue),
+            Some(handle) => match (self.shared.ended(), lock(&self.shared.paused).clone()) {
+                (Some(reason), _) => Err(AppendError::Stopped(reason)),
+                (None, Some(reason)) => Err(AppendError::Paused(reason)),
+                (None, None) => Ok(&handle.queue),
             },
             None => Err(AppendError::ReadOnly(self.read_only().unwrap_or_default())),
         }
     }
 
     fn prepare(&self, append: Append) -> Result<Prepared, AppendError> {
+        if append.steps.iter().any(|step| matches!(step, Step::LogKeyRotated(_))) {
+            return Err(AppendError::Rotation);
+        }
         Prepared::new(append, &self.shared.vault, today())
     }
 
     /// The log's origin.
     pub fn origin(&self) -> &str {
-        self.shared.verifier.name()
+        self.shared.epochs.origin()
     }
 
-    /// The key that checks the log's checkpoints.
+    /// The key that signs now.
     pub fn verifier(&self) -> VerifierKey {
-        self.shared.verifier.clone()
+        self.shared.epochs.current().clone()
+    }
+
+    /// The keys that check the log's checkpoints, each with the sizes that it signs.
+    pub fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
     }
 
     /// How many entries stand under the last signed checkpoint.
@@ -329,6 +394,61 @@ impl Ledger {
     /// The last published checkpoint. One is published when the ledger has grown, at most every second, and kept for ever.
     pub fn checkpoint(&self) -> Arc<SignedCheckpoint> {
         Arc::clone(&lock(&self.shared.published))
+    }
+
+    /// The last published checkpoint that others have signed as well and that `accept` accepts, looking through at most so many of the
+    /// published ones, latest first.
+    pub fn cosigned(
+        &self,
+        at_most: usize,
+        mut accept: impl FnMut(&SignedCheckpoint) -> bool,
+    ) -> Result<Option<SignedCheckpoint>, StoreError> {
+        for item in self.shared.db.all_backwards(Family::Checkpoint)?.take(at_most) {
+            let (_, note) = item?;
+            let lines = Note::parse(&note).map_err(CheckpointError::from)?.signatures;
+            // Most that are looked through bear the log's own alone: nothing has to be verified for that.
+            if lines.iter().any(|line| line.name != self.origin()) {
+                let signed = self.shared.epochs.open(&note)?;
+                if accept(&signed) {
+                    return Ok(Some(signed));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The proof that the tree of size `new` begins with that of size `old`.
+    pub fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, StoreError> {
+        if new > self.size() {
+            return Err(StoreError::NoEntry { index: new.get().saturating_sub(1), size: self.size().get() });
+        }
+        Ok(consistency_proof(&TileHashes::new(&self.shared.db, new), old, new)?)
+    }
+
+    /// Adds a witness's line, which the caller has checked, to the checkpoint that was published at that size; in place of an earlier
+    /// one of the same key. Gives the checkpoint with all its lines.
+    pub fn add_cosignature(&self, size: TreeSize, line: &NoteSignature) -> Result<Arc<SignedCheckpoint>, StoreError> {
+        // Held until it is stored: two witnesses may answer at once.
+        let mut published = lock(&self.shared.published);
+        let key = size.get().to_be_bytes();
+        let missing = || StoreError::Damaged(format!("no checkpoint was published at size {size}"));
+        let stored = self.shared.db.get(Family::Checkpoint, &key)?.ok_or_else(missing)?;
+        let mut note = Note::parse(&stored).map_err(CheckpointError::from)?;
+        note.signatures.retain(|known| (&known.name, known.id) != (&line.name, line.id));
+        note.signatures.push(line.clone());
+        let signed = Arc::new(self.shared.epochs.open(&note.encode().map_err(CheckpointError::from)?)?);
+        let mut batch = self.shared.db.batch();
+        batch.put(Family::Checkpoint, &key, signed.note())?;
+        batch.write()?;
+        if published.checkpoint().size == size {
+            *published = Arc::clone(&signed);
+        }
+        Ok(signed)
+    }
+
+    /// Takes no appends for this reason, until it is called with none. What was queued before is still committed.
+    pub fn pause(&self, reason: Option<String>) {
+        *lock(&self.shared.paused) = reason;
     }
 
     /// The signed note of the checkpoint that was published at that size.
@@ -407,10 +527,55 @@ impl Ledger {
 
     /// The payload that a commitment is to, decrypted and held against it; `None` where the vault has none.
     pub fn payload(&self, commitment: &Commitment) -> Result<Option<Payload>, StoreError> {
-        let Some(record) = self.shared.db.get(Family::Payload, commitment.0.as_bytes())? else { return Ok(None) };
+        let stored = || self.shared.db.get(Family::Payload, commitment.0.as_bytes());
         let broken = || StoreError::Damaged(format!("the record of payload {commitment} is cut off"));
-        let (_, sealed) = record.split_first_chunk::<8>().ok_or_else(broken)?;
-        Ok(Some(self.shared.vault.open(commitment, sealed)?))
+        let Some(mut record) = stored()? else { return Ok(None) };
+        loop {
+            let (_, sealed) = record.split_first_chunk::<8>().ok_or_else(broken)?;
+            let no_key = match self.shared.vault.open(commitment, sealed) {
+                Err(error @ VaultError::NoKey(_)) => error,
+                opened => return Ok(Some(opened?)),
+            };
+            // A purge may have come in between: then the record is gone, or sealed with another key.
+            match stored()? {
+                None => return Ok(None),
+                Some(anew) if anew != record => record = anew,
+                Some(_) => return Err(no_key.into()),
+            }
+        }
+    }
+
+    /// Notes that payloads are about to be shown to somebody. They may be once this returns.
+    pub fn note_reading(&self, reading: Reading) -> Result<Durable, AppendError> {
+        let mut name = [0; 16];
+        fill_random(&mut name);
+        let read: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let Reading { by, why, of, mut classes, payloads } = reading;
+        classes.sort_unstable_by_key(|class| class.as_str());
+        classes.dedup();
+        let trace = TraceId::read(&read);
+        let step = PayloadRead { read, by, why, of, classes, payloads: Int::saturating(payloads) };
+        Ok(self.append(Append::opening(trace, vec![step.into()]))?.last().clone())
+    }
+
+    /// Destroys the payloads whose time is over, for good: see [`purge`](super::purge). `today` is the day in UTC.
+    pub fn purge(&self, periods: &Periods, today: Day) -> Result<PurgeReport, StoreError> {
+        purge::purge(self, periods, today)
+    }
+
+    /// Keeps the payloads of these traces, and of the approvals that they rely on, until the hold is released. Gives its name.
+    pub fn hold(&self, traces: &[TraceId], reason: &str) -> Result<String, StoreError> {
+        purge::hold(self, traces, reason)
+    }
+
+    /// Ends a hold.
+    pub fn release(&self, hold: &str, reason: &str) -> Result<(), StoreError> {
+        purge::release(self, hold, reason)
+    }
+
+    /// The holds in force.
+    pub fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        purge::holds(self)
     }
 
     /// The first `width` hashes (1 to 256; `None`: all 256) of a tile; `None` where it does not hold as many yet.
@@ -482,7 +647,27 @@ impl Ledger {
     /// under the checkpoint. The folder appears when it is complete. An earlier export of the same log is replaced; anything
     /// else that is there is an error and left alone.
     pub fn export(&self, dir: &Path, classes: &[Class]) -> Result<ExportSummary, StoreError> {
-        export::export(self, dir, classes)
+        export::export(self, dir, classes, &self.checkpoint())
+    }
+
+    /// The same as of another published checkpoint: the last one that a quorum of witnesses has cosigned, for one.
+    pub fn export_as_of(
+        &self,
+        dir: &Path,
+        classes: &[Class],
+        signed: &SignedCheckpoint,
+    ) -> Result<ExportSummary, StoreError> {
+        export::export(self, dir, classes, signed)
+    }
+
+    /// Copies the store, while it is in use, to a new folder that [`restore`](Self::restore) takes. Neither `HEAD` nor any key is in it.
+    pub fn backup(&self, dir: &Path) -> Result<TreeSize, StoreError> {
+        backup::backup(self, dir)
+    }
+
+    /// Puts a store back from a backup, and what it lacks from an export: see [`backup`](super::backup).
+    pub fn restore(options: &Options, from: &Path, tail: Option<&Path>) -> Result<RestoreReport, StoreError> {
+        backup::restore(options, from, tail)
     }
 
     /// Writes the ledger as of the last published checkpoint, or some of its requests, into one file: a ustar archive of the
@@ -536,7 +721,7 @@ impl Ledger {
 }
 
 /// Today, in UTC.
-fn today() -> Day {
+pub(super) fn today() -> Day {
     Day::of_unix_seconds(now_micros() / 1_000_000)
 }
 
@@ -565,7 +750,7 @@ fn write_beginning(db: &Db, options: &Options) -> Result<String, StoreError> {
     let zero = 0u64.to_be_bytes();
     let mut batch = db.batch();
     batch.put(Family::Meta, Meta::FORMAT, FORMAT)?;
-    batch.put(Family::Meta, Meta::KEY, options.signer.verifier().to_string().as_bytes())?;
+    batch.put(Family::Meta, Meta::KEY, Epochs::single(options.signer.verifier().clone()).to_string().as_bytes())?;
     batch.put(Family::Meta, Meta::INSTANCE, instance.as_bytes())?;
     batch.put(Family::Meta, Meta::EPOCH, &1u64.to_be_bytes())?;
     batch.put(Family::Meta, Meta::SIZE, &zero)?;
@@ -590,8 +775,7 @@ fn run(who: &str, shared: &Shared, queue: &Queue, serve: impl FnOnce() -> Result
 /// Puts sequencer and committer together with what they share.
 fn assemble(
     options: &Options,
-    db: Db,
-    vault: Vault,
+    (db, vault, epochs): (Db, Vault, Epochs),
     report: OpeningReport,
     published: SignedCheckpoint,
     ready: Ready,
@@ -600,16 +784,15 @@ fn assemble(
     let size = frontier.size().get();
     let src = format!("{instance}/{}", report.epoch);
     let root = signed.checkpoint().root;
-    let verifier = options.signer.verifier().clone();
     let visible = Visible { size, signed: Arc::new(signed) };
-    let shared = Shared::new(db, vault, verifier, report, visible, Arc::new(published), open.clone());
+    let shared = Shared::new(db, vault, epochs, report, visible, Arc::new(published), open.clone());
     shared.counters.stored.store(size, Relaxed);
     let shared = Arc::new(shared);
     let beginning = Beginning { frontier, at, src, open, open_list_at, max_batch: options.max_batch };
     let sequencer = Sequencer::new(Arc::clone(&shared), beginning)?;
     let committer = Committer {
         shared: Arc::clone(&shared),
-        signer: options.copy_signer()?,
+        signers: vec![copy(&options.signer)?],
         head,
         signed: (size, root),
         publish_from: Instant::now(),
@@ -639,7 +822,8 @@ fn begin(
         open: HashMap::new(),
         open_list_at: 0,
     };
-    let (shared, mut sequencer, committer) = assemble(options, db, vault, report, signed, ready)?;
+    let epochs = Epochs::single(options.signer.verifier().clone());
+    let (shared, mut sequencer, committer) = assemble(options, (db, vault, epochs), report, signed, ready)?;
     for (at, append) in first.into_iter().enumerate() {
         let refused = |cause| StoreError::FirstAppend { at, cause: Box::new(cause) };
         let prepared = Prepared::new(append, &shared.vault, today()).map_err(refused)?;

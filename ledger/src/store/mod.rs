@@ -26,6 +26,7 @@
 //! anew, which verifies, is a way on.
 
 mod append;
+mod backup;
 mod bundle;
 mod commit;
 mod db;
@@ -34,6 +35,7 @@ mod export;
 mod head;
 mod ledger;
 mod opening;
+mod purge;
 mod queue;
 mod readback;
 mod recent;
@@ -45,9 +47,11 @@ mod tests;
 
 pub use crate::vault::Payload;
 pub use append::{Append, Appended, Durable, TraceHead};
+pub use backup::RestoreReport;
 pub use bundle::Selection;
 pub use error::{AppendError, StoreError};
 pub use export::ExportSummary;
 pub use ledger::{Ledger, Options};
 pub use opening::OpeningReport;
+pub use purge::{Hold, Periods, PeriodsError, PurgeReport, Purged, Reading};
 pub use stats::{SYNC_BOUNDS_MICROS, Stats, SyncTimes};

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     evidence::{Int, TraceId},
-    tlog::{Checkpoint, EMPTY_ROOT, Frontier, SignedCheckpoint, SignerKey, TreeSize, VerifierKey},
+    tlog::{Checkpoint, EMPTY_ROOT, Epoch, Epochs, Frontier, Hash, SignedCheckpoint, SignerKey, TreeSize},
 };
 use std::{
     collections::HashMap,
@@ -72,6 +72,7 @@ impl fmt::Display for OpeningReport {
 /// A store and its `HEAD`, examined.
 pub(super) struct Opened {
     pub(super) db: Db,
+    pub(super) epochs: Epochs,
     pub(super) report: OpeningReport,
     /// The last published checkpoint, or where there is none the best one known.
     pub(super) published: SignedCheckpoint,
@@ -90,21 +91,26 @@ pub(super) struct Ready {
     pub(super) open_list_at: u64,
 }
 
-/// Opens a store and examines it.
-pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
+/// Opens a store and examines it. `ended`: the key before the present one, which signs as well where its epoch ends.
+pub(super) fn open(options: &Options, ended: Option<&SignerKey>) -> Result<Opened, StoreError> {
     let started = Instant::now();
     let key = options.signer.verifier();
     let db = Db::open(&options.dir, false)?;
     require_format(&db)?;
-    require_ours(&db, options)?;
+    let epochs = require_ours(&db, options)?;
+    if let Some(Epoch { key: found, to: Some(ended), .. }) = epochs.iter().find(|epoch| epoch.key == *key) {
+        let (found, required) = (Box::new(found.clone()), Box::new(epochs.current().clone()));
+        return Err(StoreError::KeyEnded { found, ended: *ended, required });
+    }
+    let signers: Vec<_> = std::iter::once(&options.signer).chain(ended).collect();
     let size = db.meta_number(Meta::SIZE)?;
     if size == 0 {
         return Err(StoreError::Damaged(
             "its creation was never finished: remove the folder and `HEAD`, and create it again".into(),
         ));
     }
-    let head = HeadFile::open(&options.head, key.name(), key)?;
-    let published = last_published(&db, key);
+    let head = HeadFile::open(&options.head, &epochs)?;
+    let published = last_published(&db, &epochs);
     let mut report = OpeningReport { size, ..OpeningReport::default() };
     let mut best = published.as_ref().ok().cloned().flatten();
     if let Some((_, head)) = &head {
@@ -113,7 +119,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
         best = best.or_else(|| head.newest.clone());
     }
     let examined = published.and_then(|published| {
-        Ok((examine(&db, &options.signer, size, head, published.as_ref(), &mut report)?, published))
+        Ok((examine(&db, (&epochs, &signers), size, head, published.as_ref(), &mut report)?, published))
     });
     match examined {
         Ok((ready, published)) => {
@@ -123,13 +129,13 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
             batch.write()?;
             report.took = started.elapsed();
             let published = published.unwrap_or_else(|| ready.signed.clone());
-            Ok(Opened { db, report, published, ready: Some(ready) })
+            Ok(Opened { db, epochs, report, published, ready: Some(ready) })
         }
         Err(StoreError::Damaged(reason)) => {
             report.took = started.elapsed();
             report.read_only = Some(reason.clone());
             match best {
-                Some(published) => Ok(Opened { db, report, published, ready: None }),
+                Some(published) => Ok(Opened { db, epochs, report, published, ready: None }),
                 // Nothing is there that was ever signed: nothing to read by.
                 None => Err(StoreError::Damaged(reason)),
             }
@@ -139,26 +145,24 @@ pub(super) fn open(options: &Options) -> Result<Opened, StoreError> {
 }
 
 /// Opens a store for reading, by its last published checkpoint.
-pub(super) fn open_reading(options: &Options) -> Result<(Db, SignedCheckpoint), StoreError> {
-    let key = options.signer.verifier();
+pub(super) fn open_reading(options: &Options) -> Result<(Db, Epochs, SignedCheckpoint), StoreError> {
     let db = Db::open_reading(&options.dir)?;
     require_format(&db)?;
-    require_ours(&db, options)?;
-    let published = last_published(&db, key)?;
+    let epochs = require_ours(&db, options)?;
+    let published = last_published(&db, &epochs)?;
     let published = published.ok_or_else(|| StoreError::Damaged("no checkpoint was published yet".into()))?;
-    Ok((db, published))
+    Ok((db, epochs, published))
 }
 
 /// The last published checkpoint.
-fn last_published(db: &Db, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, StoreError> {
+pub(super) fn last_published(db: &Db, epochs: &Epochs) -> Result<Option<SignedCheckpoint>, StoreError> {
     let Some((of, note)) = db.last(Family::Checkpoint)? else { return Ok(None) };
     let of = number(&of).map_or_else(|| "unknown".into(), |of| of.to_string());
-    let opened = SignedCheckpoint::open(&note, key.name(), std::slice::from_ref(key));
     let not_one = |e| StoreError::Damaged(format!("the last published checkpoint, of size {of}, is not one: {e}"));
-    opened.map(Some).map_err(not_one)
+    epochs.open(&note).map(Some).map_err(not_one)
 }
 
-fn require_format(db: &Db) -> Result<(), StoreError> {
+pub(super) fn require_format(db: &Db) -> Result<(), StoreError> {
     let found = db.meta(Meta::FORMAT)?;
     if found == FORMAT {
         return Ok(());
@@ -169,22 +173,37 @@ fn require_format(db: &Db) -> Result<(), StoreError> {
     )))
 }
 
-fn require_ours(db: &Db, options: &Options) -> Result<(), StoreError> {
-    let (found, key) = (db.meta(Meta::KEY)?, options.signer.verifier().to_string());
-    if found == key.as_bytes() {
-        return Ok(());
+/// The log's keys, the signer's among them.
+fn require_ours(db: &Db, options: &Options) -> Result<Epochs, StoreError> {
+    let (epochs, key) = (db.epochs()?, options.signer.verifier());
+    if epochs.knows(key) {
+        return Ok(epochs);
     }
     Err(StoreError::OtherLog {
         path: options.dir.clone(),
-        found: String::from_utf8_lossy(&found).into_owned(),
-        required: key,
+        found: epochs.current().to_string(),
+        required: key.to_string(),
     })
+}
+
+/// Signs a checkpoint with those of the keys whose epoch covers its size: one, or two where one ends and the next begins.
+pub(super) fn sign(
+    epochs: &Epochs,
+    signers: &[&SignerKey],
+    size: u64,
+    root: Hash,
+) -> Result<SignedCheckpoint, StoreError> {
+    let size = TreeSize::new(size);
+    let keys = epochs.keys_at(size);
+    let of = |key| signers.iter().copied().find(|signer| signer.verifier() == key);
+    let signers: Vec<_> = keys.iter().filter_map(of).collect();
+    Ok(SignedCheckpoint::sign(Checkpoint::new(epochs.origin(), size, root), &signers)?)
 }
 
 /// Makes sure that the ledger may be appended to, closing the one legal gap. Every contradiction is [`StoreError::Damaged`].
 fn examine(
     db: &Db,
-    signer: &SignerKey,
+    (epochs, signers): (&Epochs, &[&SignerKey]),
     size: u64,
     head: Option<(HeadFile, Head)>,
     published: Option<&SignedCheckpoint>,
@@ -221,7 +240,7 @@ fn examine(
         Some(newest) => (newest.checkpoint().size.get(), newest.checkpoint().root),
         None if head.damaged == 0 || (head.damaged == 1 && base == 0) => (0, EMPTY_ROOT),
         None => {
-            let key = signer.verifier();
+            let key = epochs.current();
             return contradiction(format!(
                 "`HEAD` holds no checkpoint by the key `{key}`, the store holds {size} entries"
             ));
@@ -262,8 +281,7 @@ fn examine(
             let root = frontier.root();
             return contradiction(format!("at size {size} the stored tiles come to the root {found}, required {root}"));
         }
-        let checkpoint = Checkpoint::new(signer.name(), TreeSize::new(size), found);
-        let signed = SignedCheckpoint::sign(checkpoint, &[signer])?;
+        let signed = sign(epochs, signers, size, found)?;
         file.write(&signed)?;
         report.repaired = Some((head_size, size));
         Some(signed)

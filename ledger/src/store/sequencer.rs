@@ -268,6 +268,32 @@ impl Sequencer {
         Ok(Outcome::Placed(first, count))
     }
 
+    /// Gives an entry that has its place already that place again: it must be the next one, and as it would be written here.
+    pub(super) fn replay(&mut self, bytes: Vec<u8>) -> Result<Arc<Leaf>, StoreError> {
+        let index = self.frontier.size().get();
+        let wrong = |why: String| StoreError::Restore(format!("entry {index}: {why}"));
+        let entry = Entry::decode(&bytes).map_err(|e| wrong(e.to_string()))?;
+        let trace = entry.trace;
+        let before = self.trace(&trace)?;
+        let (head, step) = (before.as_ref().map(|t| t.head), before.as_ref().map_or(0, |t| t.entries.len() as u64));
+        let (mut state, mut entries) = before.map(|t| (t.state, t.entries)).unwrap_or_default();
+        if entry.prev != head || entry.step.get() != step {
+            return Err(wrong(format!("it is step {} of trace {trace}, required {step}", entry.step)));
+        }
+        if entry.at < self.at {
+            return Err(wrong("it claims to be older than the one before it".into()));
+        }
+        state.apply(trace, &entry.body).map_err(|e| wrong(e.to_string()))?;
+        let leaf = Arc::new(Leaf { index, hash: crate::tlog::leaf_hash(&bytes), entry, bytes });
+        self.at = leaf.entry.at;
+        self.place(&leaf)?;
+        entries.push(index);
+        self.draft.leaves.push(Arc::clone(&leaf));
+        self.draft.traces.insert(trace);
+        self.traces.insert(trace, TraceHead { head: leaf.hash, state, entries });
+        Ok(leaf)
+    }
+
     /// Adds an entry to the tree and to the group's writes.
     fn place(&mut self, leaf: &Leaf) -> Result<(), StoreError> {
         let Self { shared, frontier, edge, draft, .. } = self;

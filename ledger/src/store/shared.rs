@@ -4,7 +4,7 @@
 use super::{db::Db, error::StoreError, opening::OpeningReport, stats::Counters};
 use crate::{
     evidence::TraceId,
-    tlog::{SignedCheckpoint, VerifierKey},
+    tlog::{Epochs, SignedCheckpoint},
     vault::Vault,
 };
 use std::{
@@ -53,14 +53,18 @@ struct End {
 pub(super) struct Shared {
     pub(super) db: Db,
     pub(super) vault: Vault,
-    pub(super) verifier: VerifierKey,
+    pub(super) epochs: Epochs,
     pub(super) opening: OpeningReport,
     pub(super) visible: Mutex<Visible>,
     pub(super) visible_grew: Condvar,
     pub(super) published: Mutex<Arc<SignedCheckpoint>>,
+    /// Why no appends are taken for the time being.
+    pub(super) paused: Mutex<Option<String>>,
     /// The open traces under the last signed checkpoint, each with the index of its first entry.
     pub(super) open: Mutex<HashMap<TraceId, u64>>,
     pub(super) counters: Counters,
+    /// Held while payloads are purged, and while something is said that keeps them.
+    pub(super) purging: Mutex<()>,
     /// The sequencer's and the committer's threads.
     pub(super) own_threads: OnceLock<[ThreadId; 2]>,
     end: Mutex<End>,
@@ -72,7 +76,7 @@ impl Shared {
     pub(super) fn new(
         db: Db,
         vault: Vault,
-        verifier: VerifierKey,
+        epochs: Epochs,
         opening: OpeningReport,
         visible: Visible,
         published: Arc<SignedCheckpoint>,
@@ -81,13 +85,15 @@ impl Shared {
         Self {
             db,
             vault,
-            verifier,
+            epochs,
             opening,
             visible: Mutex::new(visible),
             visible_grew: Condvar::new(),
             published: Mutex::new(published),
+            paused: Mutex::default(),
             open: Mutex::new(open),
             counters: Counters::default(),
+            purging: Mutex::default(),
             own_threads: OnceLock::new(),
             end: Mutex::default(),
             #[cfg(test)]

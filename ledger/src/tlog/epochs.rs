@@ -39,8 +39,9 @@ impl Epoch {
 /// The keys of one log, from the first to the last. Shown as the file of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epochs {
-    // INVARIANT: not empty; one name; different keys; each begins where the one before ends; only the last may have no end.
-    epochs: Vec<Epoch>,
+    // INVARIANT: one name; different keys; each begins where the one before ends; only the last may have no end.
+    before: Vec<Epoch>,
+    last: Epoch,
 }
 
 /// Why keys are not the epochs of one log.
@@ -116,7 +117,7 @@ fn sizes(from: &TreeSize, to: &Option<TreeSize>) -> String {
 impl Epochs {
     /// A log that has had this key alone.
     pub fn single(key: VerifierKey) -> Self {
-        Self { epochs: vec![Epoch { key, from: TreeSize::new(0), to: None }] }
+        Self { before: Vec::new(), last: Epoch { key, from: TreeSize::new(0), to: None } }
     }
 
     /// Ends the last key at that size, its last, and begins another one.
@@ -126,7 +127,7 @@ impl Epochs {
     }
 
     fn end(&mut self, to: TreeSize) -> Result<(), EpochsError> {
-        let Some(last) = self.epochs.last_mut() else { return Err(EpochsError::Empty) };
+        let last = &mut self.last;
         if to < last.from || last.to.is_some_and(|before| before < to) {
             return Err(EpochsError::Backwards { key: Box::new(last.key.clone()), from: last.from, to });
         }
@@ -135,16 +136,16 @@ impl Epochs {
     }
 
     fn begin(&mut self, key: VerifierKey) -> Result<(), EpochsError> {
-        let Some(last) = self.epochs.last() else { return Err(EpochsError::Empty) };
+        let last = &self.last;
         let Some(from) = last.to else { return Err(EpochsError::NotEnded(Box::new(last.key.clone()))) };
         if key.name() != last.key.name() {
             let (found, required) = (key.name().to_owned(), last.key.name().to_owned());
             return Err(EpochsError::OtherName { found, required });
         }
-        if self.epochs.iter().any(|epoch| epoch.key.public() == key.public()) {
+        if self.iter().any(|epoch| epoch.key.public() == key.public()) {
             return Err(EpochsError::KeyAgain(Box::new(key)));
         }
-        self.epochs.push(Epoch { key, from, to: None });
+        self.before.push(std::mem::replace(&mut self.last, Epoch { key, from, to: None }));
         Ok(())
     }
 
@@ -177,27 +178,27 @@ impl Epochs {
 
     /// The log's origin, which is the name of all its keys.
     pub fn origin(&self) -> &str {
-        self.epochs.first().map_or("", |epoch| epoch.key.name())
+        self.last.key.name()
     }
 
     /// The keys in order.
     pub fn iter(&self) -> impl Iterator<Item = &Epoch> {
-        self.epochs.iter()
+        self.before.iter().chain(std::iter::once(&self.last))
     }
 
     /// The last key.
-    pub fn current(&self) -> Option<&VerifierKey> {
-        self.epochs.last().map(|epoch| &epoch.key)
+    pub fn current(&self) -> &VerifierKey {
+        &self.last.key
     }
 
     /// Whether this is one of the log's keys, at whatever size.
     pub fn knows(&self, key: &VerifierKey) -> bool {
-        self.epochs.iter().any(|epoch| epoch.key == *key)
+        self.iter().any(|epoch| epoch.key == *key)
     }
 
     /// The keys that sign checkpoints of this size: two where one ends and the next begins.
     pub fn keys_at(&self, size: TreeSize) -> Vec<VerifierKey> {
-        self.epochs.iter().filter(|epoch| epoch.covers(size)).map(|epoch| epoch.key.clone()).collect()
+        self.iter().filter(|epoch| epoch.covers(size)).map(|epoch| epoch.key.clone()).collect()
     }
 
     /// Opens a signed checkpoint of this log, which must carry a good signature by a key that signs at its size.
@@ -209,12 +210,12 @@ impl Epochs {
             Ok(signed) => return Ok(signed),
             Err(error) => error,
         };
-        let all: Vec<_> = self.epochs.iter().map(|epoch| epoch.key.clone()).collect();
+        let all: Vec<_> = self.iter().map(|epoch| epoch.key.clone()).collect();
         let other = match (&error, SignedCheckpoint::open(note, self.origin(), &all)) {
             (CheckpointError::Note(NoteError::NoKnownSignature { .. }), Ok(other)) => other,
             _ => return Err(error.into()),
         };
-        let signer = self.epochs.iter().find(|epoch| other.signers().contains(&epoch.key));
+        let signer = self.iter().find(|epoch| other.signers().contains(&epoch.key));
         Err(signer.map_or(EpochError::Checkpoint(error), |epoch| EpochError::OutOfEpoch {
             size,
             found: Box::new(epoch.key.clone()),
@@ -226,7 +227,7 @@ impl Epochs {
 
 impl fmt::Display for Epochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.epochs.iter().try_for_each(|Epoch { key, to, .. }| match to {
+        self.iter().try_for_each(|Epoch { key, to, .. }| match to {
             Some(to) => writeln!(f, "{key} {to}"),
             None => writeln!(f, "{key}"),
         })

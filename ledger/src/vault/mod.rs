@@ -6,9 +6,10 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 1 | the format, `1` |
+//! | 1 | the format: `1`, or `2` where the key is not that of the day itself |
 //! | 1 | the class, as its position in [`Class::ALL`] |
 //! | 4 | the day of the key: UTC days since 1970-01-01 |
+//! | 8 | in format 2 alone: the key's part |
 //! | 12 | the nonce, random |
 //! | rest | AES-256-GCM of `class (1) ‖ salt (32) ‖ bytes`, with the commitment's 32 bytes as additional data |
 //!
@@ -17,8 +18,9 @@
 pub mod files;
 pub mod keyring;
 
-pub use keyring::{DataKey, Day, FileKeyring, KeyId, Keyring, KeyringError};
+pub use keyring::{DataKey, FileKeyring, KeyId, Keyring, KeyringError};
 
+pub use crate::evidence::Day;
 use crate::evidence::{Class, Commitment, Salt};
 use aes_gcm::{
     Aes256Gcm,
@@ -27,10 +29,13 @@ use aes_gcm::{
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The format of the records that are written.
-const FORMAT: u8 = 1;
+/// The format of records that the key of a day seals.
+const OF_DAY: u8 = 1;
 
-/// The bytes of a record before its ciphertext.
+/// The format of records that another key seals, which is named by eight bytes after the day.
+const OF_PART: u8 = 2;
+
+/// The bytes of a record before its ciphertext, without the key's part.
 const HEADER: usize = 1 + 1 + 4;
 
 /// The nonce of AES-GCM, in bytes.
@@ -85,7 +90,7 @@ pub enum VaultError {
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     /// The key that sealed it is not in the keyring: the payload was purged, or the keyring is another one.
-    #[error("the key of class `{}` and day {} is not in the keyring", .0.class, .0.day)]
+    #[error("the key of class `{}` and day {} is not in the keyring", .0.class, .0)]
     NoKey(KeyId),
     /// A class that is committed to and never kept.
     #[error("payloads of class `{0}` are committed to, never kept")]
@@ -113,12 +118,17 @@ impl Vault {
 
     /// The record of a payload, sealed with the key of its class and `day`. That key is durable when this returns.
     pub fn seal(&self, payload: &Payload, commitment: &Commitment, day: Day) -> Result<Vec<u8>, VaultError> {
+        self.seal_with(payload, commitment, KeyId::of_day(payload.class, day))
+    }
+
+    /// The record of a payload, sealed with that key of its class, which is made where there is none.
+    pub fn seal_with(&self, payload: &Payload, commitment: &Commitment, id: KeyId) -> Result<Vec<u8>, VaultError> {
         if matches!(payload.class, Class::Chunk | Class::Rejected) {
             return Err(VaultError::NeverKept(payload.class));
         }
         let broken = |why| VaultError::Record { commitment: *commitment, why };
         let class = class_tag(payload.class);
-        let key = self.keyring.key_for_sealing(KeyId { class: payload.class, day })?;
+        let key = self.keyring.key_for_sealing(id)?;
         let mut nonce = [0; NONCE];
         fill_random(&mut nonce);
         let mut plain = Zeroizing::new(Vec::with_capacity(1 + 32 + payload.bytes.len()));
@@ -128,9 +138,12 @@ impl Vault {
         let sealed = Aes256Gcm::new(key.bytes().into())
             .encrypt(&nonce.into(), Sealed { msg: &plain, aad: commitment.0.as_bytes() })
             .map_err(|_| broken("too large to encrypt"))?;
-        let mut record = Vec::with_capacity(HEADER + NONCE + sealed.len());
-        record.extend_from_slice(&[FORMAT, class]);
-        record.extend_from_slice(&day.number().to_be_bytes());
+        let mut record = Vec::with_capacity(HEADER + 8 + NONCE + sealed.len());
+        record.extend_from_slice(&[if id.part == 0 { OF_DAY } else { OF_PART }, class]);
+        record.extend_from_slice(&id.day.number().to_be_bytes());
+        if id.part != 0 {
+            record.extend_from_slice(&id.part.to_be_bytes());
+        }
         record.extend_from_slice(&nonce);
         record.extend_from_slice(&sealed);
         Ok(record)
@@ -159,18 +172,33 @@ impl Vault {
 
     /// The class of a record, which stands in it in the clear.
     pub fn class_of(&self, commitment: &Commitment, record: &[u8]) -> Result<Class, VaultError> {
-        Self::read_header(commitment, record).map(|(id, _)| id.class)
+        self.key_of(commitment, record).map(|id| id.class)
+    }
+
+    /// Which key sealed a record, which stands in it in the clear.
+    pub fn key_of(&self, commitment: &Commitment, record: &[u8]) -> Result<KeyId, VaultError> {
+        Self::read_header(commitment, record).map(|(id, _)| id)
+    }
+
+    /// The keys.
+    pub fn keyring(&self) -> &dyn Keyring {
+        &*self.keyring
     }
 
     fn read_header<'a>(commitment: &Commitment, record: &'a [u8]) -> Result<(KeyId, &'a [u8]), VaultError> {
         let broken = |why| VaultError::Record { commitment: *commitment, why };
         let ([format, class, day @ ..], rest) =
             record.split_first_chunk::<HEADER>().ok_or_else(|| broken("cut off in its header"))?;
-        if *format != FORMAT {
-            return Err(broken("of a format that this version does not know"));
+        let class = *Class::ALL.get(usize::from(*class)).ok_or_else(|| broken("of an unknown class"))?;
+        let day = Day::from_number(u32::from_be_bytes(*day));
+        match *format {
+            OF_DAY => Ok((KeyId::of_day(class, day), rest)),
+            OF_PART => {
+                let (part, rest) = rest.split_first_chunk::<8>().ok_or_else(|| broken("cut off in its header"))?;
+                Ok((KeyId { class, day, part: u64::from_be_bytes(*part) }, rest))
+            }
+            _ => Err(broken("of a format that this version does not know")),
         }
-        let class = Class::ALL.get(usize::from(*class)).ok_or_else(|| broken("of an unknown class"))?;
-        Ok((KeyId { class: *class, day: Day::from_number(u32::from_be_bytes(*day)) }, rest))
     }
 }
 
@@ -191,10 +219,17 @@ mod tests {
 
     #[test]
     fn opens_what_it_sealed_and_nothing_else() {
+        let day = KeyId::of_day(Class::Query, DAY);
+        check_opening(day);
+        check_opening(KeyId { part: 7, ..day });
+    }
+
+    fn check_opening(key: KeyId) {
         let dir = tempfile::tempdir().unwrap();
         let payload = Payload::new(Class::Query, "SELECT 1");
         let commitment = payload.commitment();
-        let record = vault(dir.path()).seal(&payload, &commitment, DAY).unwrap();
+        let record = vault(dir.path()).seal_with(&payload, &commitment, key).unwrap();
+        assert_eq!(vault(dir.path()).key_of(&commitment, &record).unwrap(), key);
         // A second opening reads the keys from their files.
         let vault = vault(dir.path());
         assert_eq!(vault.open(&commitment, &record).unwrap(), payload);

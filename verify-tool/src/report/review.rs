@@ -709,6 +709,12 @@ impl Gatherer {
             Step::CatalogChanged(s) => version("catalog", s.version.get(), s.digest.to_string(), &s.signed),
             Step::ConnectionChanged(_) => self.exception("connection changed", judged, word),
             Step::LedgerExported(_) => self.exception("evidence exported", judged, word),
+            Step::LogKeyRotated(_) => self.exception("the ledger's key replaced", judged, word),
+            Step::PayloadPurged(_) => self.exception("payloads destroyed", judged, word),
+            Step::PayloadHeld(_) | Step::PayloadReleased(_) => {
+                self.exception("payloads held or released", judged, word)
+            }
+            Step::PayloadRead(_) => self.exception("payloads read", judged, word),
             Step::IdentityRegistered(s) => {
                 let row = IdentityRow {
                     identity: s.identity.clone(),

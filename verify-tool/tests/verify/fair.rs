@@ -226,7 +226,10 @@ impl Fair {
     }
 
     fn begin(&mut self) {
-        self.push(TraceId::log(), LogCreated { origin: ORIGIN.into(), key: World::key(), quorum: int(2) });
+        self.push(
+            TraceId::log(),
+            LogCreated { origin: ORIGIN.into(), key: World::key(), quorum: int(2), continues: None },
+        );
         ADMINS.into_iter().for_each(|admin| self.register(admin, Kind::Human, &[], None, true));
         PEOPLE.into_iter().for_each(|(name, groups)| self.register(name, Kind::Human, groups, None, false));
         CALLERS.into_iter().for_each(|(name, kind, owner, ..)| self.register(name, kind, &[], owner, false));

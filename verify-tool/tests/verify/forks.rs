@@ -1,7 +1,9 @@
 //! Two histories signed by one key, what shows it to anybody, keys that were replaced, and witnesses.
 
-use crate::world::{ORIGIN, World, checkpoint, put, root, signer};
+use crate::parts::part;
+use crate::world::{ORIGIN, World, Written, checkpoint, put, root, signer};
 use crate::{Answer, expect, log, run};
+use countersign_ledger::evidence::{Int, TraceId, rotation, step::LogKeyRotated};
 use countersign_ledger::tlog::{Checkpoint, CosignerKey, Hash, Note, SignedCheckpoint, SignerKey, TreeSize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -200,4 +202,118 @@ fn keys_that_were_replaced() {
     assert_eq!(run(&["log", text(&export)]).exit, 2);
     let key = World::key();
     assert_eq!(run(&["log", text(&export), "--key", &key, "--epochs", text(&two)]).exit, 2);
+}
+
+/// A ledger whose key is replaced by another one half-way, and what it comes to.
+struct Rotated {
+    dir: tempfile::TempDir,
+    leaves: Vec<Hash>,
+    written: Written,
+    /// The size at which one key ends and the other begins.
+    size: u64,
+}
+
+/// The log's keys by number: the first one is that of all these tests.
+fn log_key(n: u8) -> SignerKey {
+    if n == 1 { signer(ORIGIN) } else { SignerKey::generate_from_seed(ORIGIN, &[n; 32]).unwrap() }
+}
+
+impl Rotated {
+    /// `change` alters the rotation.
+    fn new(change: fn(&mut LogKeyRotated)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = World::full();
+        world.before("f10/received", |world| {
+            world.add("rotated", TraceId::log(), move |known| {
+                let size = TreeSize::new(known.earlier.len() as u64 + 1);
+                let mut step = rotation::rotate(&log_key(1), &log_key(2), size);
+                change(&mut step);
+                step.into()
+            });
+        });
+        let written = world.write(&dir.path().join("export"));
+        let (leaves, size) = (written.leaves.clone(), written.index["rotated"] + 1);
+        let rotated = Self { dir, leaves, written, size };
+        let published = fs::read_dir(rotated.path("export/checkpoints")).unwrap();
+        for size in published.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()) {
+            rotated.sign(&format!("checkpoints/{size}"), size, if size < rotated.size { 1 } else { 2 });
+        }
+        rotated.sign("checkpoint", rotated.whole(), 2);
+        rotated
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn whole(&self) -> u64 {
+        self.leaves.len() as u64
+    }
+
+    fn sign(&self, file: &str, size: u64, key: u8) {
+        let checkpoint = Checkpoint::new(ORIGIN, TreeSize::new(size), root(&self.leaves[..size as usize]));
+        let note = SignedCheckpoint::sign(checkpoint, &[&log_key(key)]).unwrap().into_note();
+        put(&self.path("export").join(file), &note);
+    }
+
+    fn by(&self, key: u8) -> Answer {
+        self.of("export", key)
+    }
+
+    fn of(&self, export: &str, key: u8) -> Answer {
+        run(&["log", text(&self.path(export)), "--partial", "--key", &log_key(key).verifier().to_string()])
+    }
+}
+
+#[test]
+fn a_rotation_is_followed_from_any_of_the_keys() {
+    let rotated = Rotated::new(|_| ());
+    for key in [1, 2] {
+        let answer = rotated.by(key);
+        assert_eq!(answer.exit, 0, "by key {key}: {}", answer.report);
+        assert_eq!(answer.report["log"]["key"], log_key(2).verifier().to_string());
+    }
+    expect("a key that was never the log's", &rotated.by(3), 1, "checkpoint");
+    // In evidence in part as well, of which the log's own entries are always.
+    for (path, bytes) in part(&rotated.path("export"), &rotated.written, &[]) {
+        put(&rotated.path("part").join(path), &bytes);
+    }
+    for key in [1, 2] {
+        let answer = rotated.of("part", key);
+        assert_eq!(answer.exit, 0, "by key {key}: {}", answer.report);
+    }
+    // Whoever still has the first key can sign what he likes: it counts for nothing.
+    rotated.sign(&format!("checkpoints/{}", rotated.whole()), rotated.whole(), 1);
+    for key in [1, 2] {
+        expect("the old key beyond its end", &rotated.by(key), 1, "key-ended");
+    }
+    rotated.sign(&format!("checkpoints/{}", rotated.whole()), rotated.whole(), 2);
+    // The auditor's own file overrides what the ledger says.
+    let epochs = |end: u64, key: u8| {
+        let keys = format!("{} {end}\n{}\n", log_key(1).verifier(), log_key(key).verifier());
+        put(&rotated.path("keys"), keys.as_bytes());
+        run(&["log", text(&rotated.path("export")), "--epochs", text(&rotated.path("keys"))])
+    };
+    assert_eq!(epochs(rotated.size, 2).exit, 0);
+    expect("another end", &epochs(rotated.size - 1, 2), 1, "key-rotation");
+    expect("another key", &epochs(rotated.size, 3), 1, "checkpoint");
+}
+
+#[test]
+fn a_rotation_that_is_not_one() {
+    let check = |what: &str, change: fn(&mut LogKeyRotated)| {
+        let rotated = Rotated::new(change);
+        // By whichever key: with the first one the checkpoints of the second count for nothing, with the second the rotation doesn't.
+        assert_eq!(rotated.by(1).exit, 1, "{what}");
+        expect(what, &rotated.by(2), 1, "key-rotation");
+    };
+    check("not signed by the old key", |step| step.old_signature = step.new_signature.clone());
+    check("not signed by the new key", |step| step.new_signature.clear());
+    check("another size", |step| step.size = Int::ONE);
+    check("for another place", |step| {
+        *step = rotation::rotate(&log_key(1), &log_key(2), TreeSize::new(step.size.get() + 1));
+    });
+    check("from a key that was not in force", |step| {
+        *step = rotation::rotate(&log_key(3), &log_key(2), TreeSize::new(step.size.get()));
+    });
 }

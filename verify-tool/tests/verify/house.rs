@@ -1,7 +1,12 @@
 //! The tool as people get it: the binary, its words and exit codes, and what it is made of.
 
 use crate::world::{World, put};
+use countersign_ledger::evidence::step::{
+    Continues, LogCreated, PayloadHeld, PayloadPurged, PayloadRead, PayloadReleased, ReadFor,
+};
 use countersign_ledger::evidence::{Class, Reason, Step};
+use countersign_ledger::evidence::{Commitment, Day, Entry, Int, TraceId, rotation};
+use countersign_ledger::tlog::{SignerKey, TreeSize};
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
@@ -107,13 +112,34 @@ fn members(value: &serde_json::Value, names: &mut BTreeSet<String>) {
     }
 }
 
+/// The entries that keep a ledger, one of each type.
+fn keeping() -> Vec<Vec<u8>> {
+    let key = |n: u8| SignerKey::generate_from_seed("ledger.example", &[n; 32]).unwrap();
+    let (hold, one) = ("0011223344556677".to_owned(), Int::ONE);
+    let reason = Commitment::to(Class::Admin, &[1; 32], b"a lawsuit");
+    let trace = TraceId::policy();
+    let continues = Continues { origin: "a".into(), key: "a".into(), size: one, root: trace.0 };
+    let (class, day) = (Class::Query, Day::from_number(20_000));
+    let (by, why, of, classes) = (Some("id-0".to_owned()), ReadFor::Audit, Some(trace), vec![class]);
+    let steps: Vec<Step> = vec![
+        LogCreated { origin: "b".into(), key: "b".into(), quorum: one, continues: Some(continues) }.into(),
+        rotation::rotate(&key(1), &key(2), TreeSize::new(1)).into(),
+        PayloadPurged { class, day, payloads: one, bytes: one, kept: one, after_days: one }.into(),
+        PayloadHeld { hold: hold.clone(), traces: vec![trace], reason }.into(),
+        PayloadReleased { hold, reason }.into(),
+        PayloadRead { read: "00".repeat(16), by, why, of, classes, payloads: one }.into(),
+    ];
+    let entry = |body| Entry { trace, step: Int::ZERO, prev: None, at: one, src: "0/1".into(), seq: one, body };
+    steps.into_iter().map(|step| entry(step).encode().unwrap()).collect()
+}
+
 #[test]
 fn the_documents_say_what_there_is() {
     let formats = include_str!("../../../docs/formats.md");
     let dir = tempfile::tempdir().unwrap();
     let written = World::full().write(dir.path());
     let mut told = BTreeSet::new();
-    for entry in &written.entries {
+    for entry in written.entries.iter().chain(&keeping()) {
         let entry: serde_json::Value = serde_json::from_slice(entry).unwrap();
         let kind = entry["type"].as_str().unwrap();
         told.insert(kind.to_owned());
@@ -131,7 +157,7 @@ fn the_documents_say_what_there_is() {
             assert!(section.contains(&format!("`{name}`")), "`{kind}`: nothing on `{name}` in\n{section}");
         }
     }
-    // The ledger of these tests has every type, so all were looked for.
+    // The ledger of these tests and what keeps it have every type, so all were looked for.
     assert_eq!(told.into_iter().collect::<Vec<_>>(), {
         let mut all: Vec<String> = Step::TYPES.iter().map(|kind| (*kind).to_owned()).collect();
         all.sort();

@@ -38,7 +38,7 @@ fn pack(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The files of a part: the entries of these traces, and those that stand always.
-fn part(dir: &Path, written: &Written, traces: &[TraceId]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn part(dir: &Path, written: &Written, traces: &[TraceId]) -> Vec<(String, Vec<u8>)> {
     let entries: Vec<Entry> = written.entries.iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
     let standing = |kind: &str| !kind.starts_with("request.") && !kind.starts_with("approval.");
     let first_of = |trace: TraceId| entries.iter().find(|e| e.trace == trace).map_or("", |e| e.body.kind());

@@ -296,7 +296,7 @@ impl World {
     pub(crate) fn empty() -> Self {
         let mut world = Self { events: Vec::new(), quorum: 1, publish_every: 50 };
         world.add("log", TraceId::log(), |_| {
-            LogCreated { origin: ORIGIN.into(), key: Self::key(), quorum: int(1) }.into()
+            LogCreated { origin: ORIGIN.into(), key: Self::key(), quorum: int(1), continues: None }.into()
         });
         world
     }

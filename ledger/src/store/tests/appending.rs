@@ -51,7 +51,7 @@ fn a_new_ledger_begins_with_its_own_name_and_key() {
     check(vec![], "found nothing");
     check(vec![rejected(1)], "found `request.rejected`");
     let with = |origin: &str, key: &str| {
-        let step = LogCreated { origin: origin.into(), key: key.into(), quorum: Int::ONE };
+        let step = LogCreated { origin: origin.into(), key: key.into(), quorum: Int::ONE, continues: None };
         vec![Append::opening(TraceId::log(), vec![step.into()])]
     };
     check(with("example.com/other", "x"), "found origin `example.com/other`, required `example.com/log`");

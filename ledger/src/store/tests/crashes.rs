@@ -91,7 +91,7 @@ fn kill_myself() {
 }
 
 /// The exit code of a program whose child was killed: 128 and the signal's number.
-const KILLED: i32 = 128 + 9;
+pub(super) const KILLED: i32 = 128 + 9;
 
 /// A ledger and what was answered for.
 struct Crashed {
@@ -206,7 +206,7 @@ fn a_killed_process_at_each_of_our_writes() {
 }
 
 /// Whether `strace` can follow a process here; where it can't the test says that it is skipped.
-fn strace(test: &str) -> bool {
+pub(super) fn strace(test: &str) -> bool {
     let tried =
         Command::new("strace").args(["-f", "--seccomp-bpf", "-e", "trace=fsync", "-o", "/dev/null", "true"]).output();
     match tried {

@@ -2,14 +2,19 @@
 //! by nothing but its entries and its checkpoints.
 
 mod appending;
+mod backups;
 mod bundling;
+mod cosigning;
 mod crashes;
 mod exporting;
 mod faults;
+mod interrupted;
 mod judged;
 mod kills;
 mod openings;
+mod purging;
 mod recovery;
+mod rotating;
 
 use super::{ledger::Options, *};
 use crate::{
@@ -67,7 +72,8 @@ fn int(n: u64) -> Int {
 }
 
 fn created() -> Append {
-    let step = LogCreated { origin: ORIGIN.into(), key: signer().verifier().to_string(), quorum: Int::ONE };
+    let step =
+        LogCreated { origin: ORIGIN.into(), key: signer().verifier().to_string(), quorum: Int::ONE, continues: None };
     Append::opening(TraceId::log(), vec![step.into()])
 }
 
@@ -162,13 +168,14 @@ fn verify(ledger: &Ledger) -> Vec<Entry> {
     let published = ledger.checkpoint().checkpoint().size.get();
     for (index, entry) in (0..published).zip(&entries) {
         let receipt = ledger.receipt_at(index, None).unwrap();
-        let checkpoint = receipt.verify(ORIGIN, &[ledger.verifier()]).unwrap();
+        let checkpoint =
+            receipt.verify(ORIGIN, &ledger.epochs().keys_at(ledger.checkpoint().checkpoint().size)).unwrap();
         assert_eq!(roots.get(&checkpoint.size.get()), Some(&checkpoint.root));
         assert_eq!(receipt.entry, *entry);
     }
     for item in ledger.shared().db.all(db::Family::Checkpoint).unwrap() {
         let (key, note) = item.unwrap();
-        let published = SignedCheckpoint::open(&note, ORIGIN, &[ledger.verifier()]).unwrap();
+        let published = ledger.epochs().open(&note).unwrap();
         let of = published.checkpoint().size;
         assert_eq!(db::number(&key), Some(of.get()));
         assert_eq!(roots.get(&of.get()), Some(&published.checkpoint().root), "published at {of}");
