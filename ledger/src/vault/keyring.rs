@@ -186,6 +186,10 @@ impl FileKeyring {
             Err(e) if e.is(io::ErrorKind::NotFound) => return Ok(None),
             text => text?,
         };
+        // Overwritten, and its name not removed yet: a destruction was broken off right there.
+        if !text.is_empty() && text.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
         let sealed = decode(&text, DATA).ok_or_else(|| bad(&path, "not a data key"))?;
         let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or_else(|| bad(&path, "cut off"))?;
         let open = |master: &DataKey| {
@@ -225,8 +229,10 @@ impl FileKeyring {
     fn change_master(&self, state: &mut State) -> Result<(), KeyringError> {
         let next = state.masters.first().ok_or_else(|| bad(&self.folder, "no master key"))?;
         for id in self.keys()? {
-            if let Some((key, false)) = self.read(&state.masters, id)? {
-                files::replace(&self.path(id), &self.wrapped(next, id, &key)?)?;
+            match self.read(&state.masters, id)? {
+                Some((_, true)) => (),
+                Some((key, false)) => files::replace(&self.path(id), &self.wrapped(next, id, &key)?)?,
+                None => files::destroy(&self.path(id))?,
             }
         }
         let path = self.folder.join(MASTER_FILE);
@@ -483,6 +489,20 @@ mod tests {
         // A new key of that name is another one.
         fs::remove_file(dir.path().join("request/2024-10-04.key")).unwrap();
         assert_ne!(ring.key_for_sealing(keys[0].0).unwrap().bytes(), keys[0].1.bytes());
+    }
+
+    #[test]
+    fn a_key_that_was_overwritten_and_not_removed_is_gone() {
+        let (dir, keys) = three();
+        let path = dir.path().join("request/2024-10-04.key");
+        let length = fs::read(&path).unwrap().len();
+        fs::write(&path, vec![0; length]).unwrap();
+        files::create(&dir.path().join(NEXT_FILE), &encode(MASTER, random_key().bytes())).unwrap();
+        let ring = FileKeyring::open(dir.path()).unwrap();
+        assert!(ring.key_for_opening(keys[0].0).unwrap().is_none());
+        ring.finish().unwrap();
+        holds(&ring, &keys, &[0]);
+        assert!(!path.exists() && !dir.path().join(NEXT_FILE).exists());
     }
 
     #[test]
