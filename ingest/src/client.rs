@@ -3,12 +3,16 @@
 
 use crate::broker::{self, BrokerError, Incoming};
 use crate::config::{ClientConfig, KafkaConfig};
+use crate::http::ask::{ColumnsQuestion, DryRun, Outlook, OwnColumn, Rules, ScanQuestion, Scanned};
 use crate::http::{ExportRequest, Heads, WaitingView};
 use crate::identity::change::{Change, IdentityRecord, Operation, Submission};
-use crate::identity::claims::{AccessClaims, ApprovalClaims, ApprovalDecision, RequestClaims, new_jti};
+use crate::identity::claims::{
+    AccessClaims, ApprovalClaims, ApprovalDecision, ReidentifyClaims, RequestClaims, new_jti,
+};
 use crate::identity::key::PrivateKey;
 use crate::pipeline::now;
 use crate::pipeline::status::{Status, Word};
+use crate::reidentify;
 use anyhow::{Context, anyhow, bail};
 use countersign_ledger::evidence::digest::sha256;
 use countersign_ledger::evidence::jws::{self, PublicKey, Unverified};
@@ -46,6 +50,21 @@ pub struct Wish {
     pub format: String,
     /// A word of the catalog's list.
     pub purpose: String,
+    /// The identity that an agent acts for.
+    pub on_behalf_of: Option<String>,
+}
+
+/// Whose values to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Reidentify {
+    /// `connection.table`.
+    pub dataset: String,
+    /// The column that the tokens were taken from.
+    pub column: String,
+    /// The purpose that they were made for.
+    pub purpose: String,
+    /// For `ff1`, the version of its key.
+    pub key: Option<u64>,
     /// The identity that an agent acts for.
     pub on_behalf_of: Option<String>,
 }
@@ -198,6 +217,68 @@ impl Client {
             bail!("`{url}` answered {status}: {}", String::from_utf8_lossy(&bytes).trim());
         }
         Ok(bytes)
+    }
+
+    fn post<T: serde::de::DeserializeOwned>(&self, path: &str, body_of: &impl serde::Serialize) -> anyhow::Result<T> {
+        let url = self.url(path)?;
+        let request = agent().post(&url).header("authorization", self.bearer()?);
+        let text = body(&url, request.send(serde_json::to_string(body_of)?))?;
+        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+    }
+
+    /// What a request would come to, without making it.
+    pub fn dry_run(&self, wish: &DryRun) -> anyhow::Result<Outlook> {
+        self.post("/v1/dry-run", wish)
+    }
+
+    /// What this identity may read of a table, for a purpose.
+    pub fn columns(&self, question: &ColumnsQuestion) -> anyhow::Result<Vec<OwnColumn>> {
+        self.post("/v1/columns", question)
+    }
+
+    /// All rules in force, for admins.
+    pub fn rules(&self) -> anyhow::Result<Rules> {
+        self.get("/v1/rules")
+    }
+
+    /// What a look into a table suggests for the catalog, for admins.
+    pub fn scan(&self, question: &ScanQuestion) -> anyhow::Result<Vec<Scanned>> {
+        self.post("/v1/catalog/scan", question)
+    }
+
+    /// Wants values back for tokens.
+    pub fn reidentify(&self, wish: &Reidentify, tokens: &[String], reason: &str) -> anyhow::Result<reidentify::Answer> {
+        let (mut tokens_salt, mut reason_salt) = ([0u8; 32], [0u8; 32]);
+        getrandom::fill(&mut tokens_salt)?;
+        getrandom::fill(&mut reason_salt)?;
+        let tokens = serde_json::to_string(tokens)?;
+        let committed = |salt, text: &str| Commitment::to(Class::Reidentify, salt, text.as_bytes()).0;
+        let now = now();
+        let claims = ReidentifyClaims {
+            iss: self.config.identity.clone(),
+            sub: self.config.identity.clone(),
+            aud: format!("{}/http", self.config.origin),
+            iat: now,
+            exp: now + 60,
+            jti: new_jti()?,
+            dataset: wish.dataset.clone(),
+            column: wish.column.clone(),
+            purpose: wish.purpose.clone(),
+            key: wish.key,
+            on_behalf_of: wish.on_behalf_of.clone(),
+            tokens: committed(&tokens_salt, &tokens),
+            reason: committed(&reason_salt, reason),
+        };
+        let submission = reidentify::Submission {
+            request: self.key.sign(jws::TYP_REIDENTIFY, &claims)?,
+            tokens,
+            tokens_salt: Hash::from_bytes(tokens_salt),
+            reason: reason.to_owned(),
+            reason_salt: Hash::from_bytes(reason_salt),
+        };
+        let url = self.url("/v1/reidentify")?;
+        let text = body(&url, agent().post(&url).send(serde_json::to_string(&submission)?))?;
+        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
     }
 
     /// Where the administrative traces stand.

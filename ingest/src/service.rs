@@ -9,12 +9,11 @@ use crate::pipeline::sources::Sources;
 use crate::pipeline::worker;
 use crate::pipeline::{Busy, Core, Drain, now};
 use crate::witness::Witnesses;
-use crate::{approval, door, http, operator, witness};
+use crate::{approval, door, http, operator, tokens, witness};
 use anyhow::{Context, bail};
 use countersign_ledger::store::{Ledger, Options};
 use countersign_ledger::tlog::SignerKey;
 use countersign_ledger::vault::files;
-use countersign_masker::TokenKeys;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -22,9 +21,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use zeroize::Zeroizing;
-
-/// The name of the token master key in the keyring.
-const TOKEN_KEY: &str = "tokens.key";
 
 /// A running service.
 pub struct Service {
@@ -67,20 +63,6 @@ pub fn ledger_options(config: &Config) -> anyhow::Result<Options> {
     }
     let ledger = &config.ledger;
     Ok(Options::new(ledger.dir.clone(), ledger.head.clone(), ledger.keyring.clone(), signer))
-}
-
-fn token_keys(config: &Config) -> anyhow::Result<TokenKeys> {
-    let path = config.ledger.keyring.join(TOKEN_KEY);
-    if !path.exists() {
-        let mut master = Zeroizing::new([0u8; 32]);
-        getrandom::fill(&mut *master).map_err(|e| anyhow::anyhow!("no random numbers from the system: {e}"))?;
-        let hex: Zeroizing<String> = Zeroizing::new(master.iter().map(|b| format!("{b:02x}")).collect());
-        write_secret(&path, hex.as_bytes())?;
-    }
-    let text = read_secret(&path)?;
-    let master = countersign_ledger::tlog::Hash::from_hex(text.trim())
-        .map_err(|_| anyhow::anyhow!("`{}` is not 64 hex digits", path.display()))?;
-    Ok(TokenKeys::new(*master.as_bytes()))
 }
 
 /// The topics that the service and its identities need.
@@ -129,8 +111,8 @@ impl Service {
             registry: Arc::new(arc_swap::ArcSwap::from_pointee(registry)),
             sources: Arc::new(Sources::default()),
             rates: Arc::new(rates),
-            tokens: Arc::new(token_keys(&config)?),
             witnesses: Arc::new(Witnesses::load(&config, &ledger).context("the witnesses")?),
+            tokens: Arc::new(tokens::load_or_make(&config.ledger.keyring)?),
             runtime: tokio::runtime::Handle::current(),
             busy: Arc::new(Busy::default()),
             drain: Arc::new(Drain::default()),

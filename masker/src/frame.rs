@@ -28,6 +28,11 @@ impl Clear {
         Self { frame }
     }
 
+    /// The rows, for what counts them and keeps none; nothing outside of this crate sees them.
+    pub(crate) fn frame(&self) -> &DataFrame {
+        &self.frame
+    }
+
     /// The number of rows.
     pub fn height(&self) -> usize {
         self.frame.height()

@@ -11,12 +11,13 @@
 //!
 //! action read, read_clear appliesTo { principal: Identity, resource: Column, context: { purpose: String, …} };
 //! action approve          appliesTo { principal: Identity, resource: Table };
-//! action reidentify       appliesTo { principal: Identity, resource: [Column, Table] };
+//! action reidentify       appliesTo { principal: Identity, resource: Column, context: { purpose: String, …} };
 //! action audit            appliesTo { principal: Identity, resource: [Ledger, Connection, Table] };
 //! ```
 //!
 //! Every context has `time` (a Cedar `datetime`, UTC, whole seconds), `door` and, if the identity acts for another,
-//! `on_behalf_of`; reading has `purpose` beside them. The one ledger is `Ledger::"ledger"`.
+//! `on_behalf_of`; reading and re-identifying have `purpose` beside them, the latter the one that the tokens were made for. The
+//! one ledger is `Ledger::"ledger"`.
 //!
 //! | annotation | on | meaning |
 //! | --- | --- | --- |
@@ -40,7 +41,8 @@ use crate::transform::Mask;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Decision, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator,
+    Policy, PolicyId, PolicySet, Request, ResourceConstraint, RestrictedExpression, Schema, ValidationMode,
+    ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -60,7 +62,8 @@ action approve appliesTo {
     principal: Identity, resource: Table, context: { time: datetime, door: String, on_behalf_of?: String }
 };
 action reidentify appliesTo {
-    principal: Identity, resource: [Column, Table], context: { time: datetime, door: String, on_behalf_of?: String }
+    principal: Identity, resource: Column,
+    context: { purpose: String, time: datetime, door: String, on_behalf_of?: String }
 };
 action audit appliesTo {
     principal: Identity, resource: [Ledger, Connection, Table],
@@ -83,13 +86,11 @@ pub struct Subject {
     pub time: u64,
 }
 
-/// What rights are about, apart from reading.
+/// What rights are about, apart from columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Answer requests that need an approval, on a table.
     Approve,
-    /// Turn tokens back into values, on a table.
-    Reidentify,
     /// See entries and evidence, of the ledger or of what concerns a connection or table.
     Audit,
 }
@@ -98,7 +99,6 @@ impl Action {
     fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "approve",
-            Self::Reidentify => "reidentify",
             Self::Audit => "audit",
         }
     }
@@ -233,6 +233,15 @@ pub fn permits(
     action: Action,
     resource: Resource<'_>,
 ) -> Result<bool, PolicyFault> {
+    asked(policies, subject, action, resource).map(|answer| answer.allowed)
+}
+
+fn asked(
+    policies: &Policies,
+    subject: &Subject,
+    action: Action,
+    resource: Resource<'_>,
+) -> Result<Answer, PolicyFault> {
     let mut world = World::new(subject);
     let resource = match resource {
         Resource::Ledger => world.add(uid("Ledger", "ledger"), None),
@@ -241,7 +250,86 @@ pub fn permits(
     };
     let evaluator = world.evaluator(policies, subject, None)?;
     let resource = About { uid: resource, entities: evaluator.entities.clone() };
-    evaluator.ask(action.as_str(), &resource).map(|verdict| verdict.allowed)
+    evaluator.ask(action.as_str(), &resource)
+}
+
+/// A column that policies are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnOf<'a> {
+    pub(crate) connection: &'a str,
+    pub(crate) table: &'a str,
+    pub(crate) column: &'a str,
+    pub(crate) class: &'a str,
+}
+
+/// What policies say to one action on one column.
+pub(crate) fn ask_on_column(
+    policies: &Policies,
+    subject: &Subject,
+    purpose: &str,
+    action: &str,
+    about: ColumnOf<'_>,
+) -> Result<Answer, PolicyFault> {
+    let evaluator = Evaluator::of_table(policies, subject, purpose, about.connection, about.table)?;
+    evaluator.ask(action, &evaluator.column(about.column, about.class)?)
+}
+
+/// The names of the policies that determine whether `subject` has the right; those that fail are among them.
+pub(crate) fn met(policies: &Policies, subject: &Subject, action: Action, resource: Resource<'_>) -> BTreeSet<String> {
+    match asked(policies, subject, action, resource) {
+        Ok(answer) => answer.policies,
+        Err(fault) => fault.policies.into_iter().collect(),
+    }
+}
+
+impl Policies {
+    /// Whether a policy names this identity.
+    pub(crate) fn names_identity(&self, id: &str) -> bool {
+        let identity = uid("Identity", id);
+        self.set.policies().any(|policy| policy.entity_literals().contains(&identity))
+    }
+
+    /// The columns in the row filters of all policies.
+    pub(crate) fn filtered_columns(&self) -> impl Iterator<Item = &str> {
+        self.terms.values().filter_map(|terms| terms.rows.as_ref()).flat_map(filter::Expr::columns)
+    }
+
+    /// The scopes of the policies that put such a mask in the place of the catalog's.
+    pub(crate) fn scopes_of_masks(&self, is: impl Fn(&Mask) -> bool) -> Scopes {
+        let masking = self.set.policies().filter(|policy| {
+            let terms = self.terms.get(&policy.id().to_string());
+            terms.and_then(|terms| terms.mask.as_ref()).is_some_and(&is)
+        });
+        let scope = |policy: &Policy| match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+            ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => Some(uid),
+        };
+        Scopes(masking.map(scope).collect())
+    }
+
+    /// The permits alone, and the forbids alone: Cedar names all policies whose conditions hold only if it has no others.
+    pub(crate) fn halves(&self) -> [Self; 2] {
+        [Effect::Permit, Effect::Forbid].map(|effect| {
+            let policies = self.set.policies().filter(|policy| policy.effect() == effect).cloned();
+            // A part of a set whose names are unique.
+            Self { set: PolicySet::from_policies(policies).unwrap_or_default(), ..self.clone() }
+        })
+    }
+}
+
+/// What the scopes of some policies name: a column, or what it lies in; `None` is everything.
+pub(crate) struct Scopes(Vec<Option<EntityUid>>);
+
+impl Scopes {
+    /// Whether one of them takes in this column. What their conditions say depends on who asks, so it doesn't count.
+    pub(crate) fn take_in(&self, connection: &str, table: &str, column: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let table = format!("{connection}.{table}");
+        let around = [uid("Column", &format!("{table}.{column}")), uid("Table", &table), uid("Connection", connection)];
+        self.0.iter().any(|scope| scope.as_ref().is_none_or(|uid| around.contains(uid)))
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
@@ -524,6 +612,11 @@ impl Annotated<'_> {
         };
         let heeding: &[&str] = if name == "mask" { &["read"] } else { &["read", "read_clear"] };
         let heeds = |action: &EntityUid| heeding.contains(&action.id().unescaped());
+        if name == "approval" && actions.iter().any(|action| action.id().unescaped() == "reidentify") {
+            let reason =
+                "`@approval` cannot be asked for by `reidentify`: give the right to those alone who need nobody's";
+            return Err(self.error(name, reason));
+        }
         if actions.is_empty() || !actions.iter().all(heeds) {
             let names = heeding.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
             return Err(

@@ -114,7 +114,7 @@ fn a_broken_catalog_names_line_and_reason() {
     broken(
         "max_rows = 10",
         "rows = 10",
-        "8: unknown key `rows` in a table, known are key, max_rows, max_bytes, max_seconds, columns, paths",
+        "8: unknown key `rows` in a table, known are key, max_rows, max_bytes, max_seconds, row_tree, columns, paths",
     );
     broken(
         "\"int64\"",

@@ -435,6 +435,26 @@ pub fn say(step: &Step, name: &dyn Fn(&str) -> String) -> String {
             s.attempt,
             tick(s.reason.as_str())
         ),
+        Step::SourceSampled(s) => format!(
+            "{} was about to look at up to {} of {}, to find classes for {}; what came of it are counts.",
+            name(&s.identity),
+            many(s.rows.get(), "row"),
+            dataset(Some(&s.connection), Some(&s.table)),
+            list(s.columns.iter().map(|c| tick(c)))
+        ),
+        Step::ReidentifyDecided(s) => {
+            let by = if s.policies.is_empty() { "no policy".into() } else { list(s.policies.iter().map(|p| tick(p))) };
+            let asked = format!("{} asked for the values behind {}", name(&s.identity), many(s.count.get(), "token"));
+            match (&s.refusal, &s.column) {
+                (None, Some(column)) => format!(
+                    "{asked} of {} of {}, and was given them ({}). Decided by {by}.",
+                    tick(column),
+                    dataset(s.connection.as_deref(), s.table.as_deref()),
+                    tick(s.rule.as_deref().unwrap_or_default())
+                ),
+                (refusal, _) => format!("{asked} and was refused: {}.", tick(refusal.map_or("", |r| r.as_str()))),
+            }
+        }
         Step::RequestCompleted(s) => format!("The request was answered, by attempt {}.", s.attempt),
         Step::RequestFailed(s) => {
             format!("The request was permitted and came to nothing: {}.", tick(s.reason.as_str()))

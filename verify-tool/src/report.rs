@@ -245,6 +245,13 @@ impl Report {
             write!(line, "; {} attempts aborted (superseded, not undisclosed)", t.aborted_attempts)?;
         }
         writeln!(f, "  requests    {line}")?;
+        if t.reidentified + t.reidentify_denied + t.sampled > 0 {
+            writeln!(
+                f,
+                "  exceptions  values given back for tokens {} times, refused {} times; {} looks into tables for the catalog",
+                t.reidentified, t.reidentify_denied, t.sampled
+            )?;
+        }
         let claims = &story.claims;
         writeln!(
             f,

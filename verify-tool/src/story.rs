@@ -11,12 +11,15 @@ use crate::finding::{Code, Finding, Findings, Place, Verdict};
 use crate::observe::{Judged, Observer};
 use crate::payload::{Held, Payloads};
 use crate::registry::{Identity, Registry};
-use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, RequestClaims};
+use crate::token::{self, AdminClaims, ApprovalClaims, PossessionClaims, ReidentifyClaims, RequestClaims};
 use countersign_ledger::evidence::digest::sha256;
-use countersign_ledger::evidence::jws::{PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REQUEST, Unverified};
+use countersign_ledger::evidence::jws::{
+    PublicKey, TYP_ADMIN, TYP_APPROVAL, TYP_POSSESSION, TYP_REIDENTIFY, TYP_REQUEST, Unverified,
+};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
-    IdentityVerified, LogCreated, PolicyDecided, RequestReceived, Signed, Verdict as Decision,
+    IdentityVerified, LogCreated, PolicyDecided, ReidentifyDecided, RequestReceived, Signed, SourceSampled,
+    Verdict as Decision,
 };
 use countersign_ledger::evidence::{
     Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
@@ -42,6 +45,9 @@ const APPROVAL_SECONDS_MAX: u64 = 366 * 86_400;
 /// request back, or decides for another day, needs far more.
 const DECISION_SECONDS_MAX: u64 = 3600;
 const REQUEST_GRACE_SECONDS: u64 = 600;
+
+/// The longest that a request for the values behind tokens may be valid, in seconds.
+const REIDENTIFY_SECONDS_MAX: u64 = 300;
 
 /// The longest that a request may be valid, in seconds.
 pub const LIFETIME_SECONDS_MAX: u64 = 3600;
@@ -173,6 +179,12 @@ pub struct Outcomes {
     pub open: u64,
     /// Attempts that were superseded; readers of uncommitted records may have seen their bytes.
     pub aborted_attempts: u64,
+    /// Exceptions: how often values were given back for tokens.
+    pub reidentified: u64,
+    /// How often that was refused.
+    pub reidentify_denied: u64,
+    /// How often admins looked into tables for the catalog.
+    pub sampled: u64,
 }
 
 /// What the entries come to.
@@ -659,6 +671,8 @@ impl<'a> Judge<'a> {
             Step::RequestCompleted(_) => self.outcomes.delivered += 1,
             // Always the service's word: what was destroyed, kept or shown leaves no trace but these.
             Step::PayloadPurged(_) | Step::PayloadHeld(_) | Step::PayloadReleased(_) | Step::PayloadRead(_) => (),
+            Step::ReidentifyDecided(s) => self.reidentify_decided(here, s),
+            Step::SourceSampled(s) => self.source_sampled(here, s),
         }
     }
 
@@ -894,29 +908,9 @@ impl<'a> Judge<'a> {
     }
 
     fn policy_decided(&mut self, here: &Here<'_>, story: &mut Story, s: &PolicyDecided, before: Phase) {
-        let (time, now) = (s.time.get(), here.at() / 1_000_000);
-        if time > now + GRACE_SECONDS || time + DECISION_SECONDS_MAX < now {
-            let seconds = |seconds: u64| crate::time::utc(seconds.saturating_mul(1_000_000));
-            let expected = format!("at most {DECISION_SECONDS_MAX} s before {}", seconds(now));
-            self.broken(here, Code::DecisionTime, seconds(time), expected);
+        if !self.rests_on(here, (s.policy, s.catalog), s.time.get(), s.verdict) {
+            return;
         }
-        // Decided first, durable later: a change in between came too late for it.
-        let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
-        let texts = [
-            (Code::PolicyNotInForce, s.policy, &self.registry.policy),
-            (Code::CatalogNotInForce, s.catalog, &self.registry.catalog),
-        ];
-        let stale = texts.into_iter().find(|(_, digest, in_force)| !in_force.was(*digest, since));
-        if let Some((code, digest, in_force)) = stale {
-            let expected = in_force.now().to_string();
-            return self.broken(here, code, digest.to_string(), expected);
-        }
-        let none = Hash::from_bytes([0; 32]);
-        if s.verdict != Decision::Deny && (s.policy == none || s.catalog == none) {
-            let (found, expected) = ("a permit without policy or catalog", "a refusal");
-            return self.broken(here, Code::PolicyNotInForce, found, expected);
-        }
-        self.claim(Claim::Decisions, false);
         match here.payload(s.document).map(|document| obligations(document, s)) {
             None => self.claim(Claim::Obligations, false),
             Some(Ok(rows)) => {
@@ -942,17 +936,16 @@ impl<'a> Judge<'a> {
         if let Err((found, expected)) = counts_at((from, claims.exp), received, REQUEST_GRACE_SECONDS, u64::MAX) {
             self.broken(here, Code::RequestTime, found, expected);
         }
-        self.acts_for(here, story, GRACE_SECONDS);
+        self.acts_for(here, story.state.subject.as_deref(), claims.on_behalf_of.as_deref(), GRACE_SECONDS);
     }
 
     /// The one for whom the caller asks, where it says so: the one that it is registered for, and in force.
-    fn acts_for(&mut self, here: &Here<'_>, story: &Story, grace: u64) {
-        let claims = story.facts.as_ref().and_then(|facts| facts.claims.as_ref());
-        let Some(name) = claims.and_then(|claims| claims.on_behalf_of.clone()) else { return };
-        let caller = self.registry.identities.get(story.state.subject.as_deref().unwrap_or_default());
+    fn acts_for(&mut self, here: &Here<'_>, caller: Option<&str>, name: Option<&str>, grace: u64) {
+        let Some(name) = name else { return };
+        let caller = self.registry.identities.get(caller.unwrap_or_default());
         let principal = caller.and_then(|caller| caller.on_behalf_of.clone());
         let known = principal.as_deref().and_then(|pseudonym| self.registry.name(pseudonym)).map(str::to_owned);
-        if principal.is_none() || known.as_ref().is_some_and(|known| *known != name) {
+        if principal.is_none() || known.as_ref().is_some_and(|known| known != name) {
             let expected = known.map_or("nobody".to_owned(), |known| format!("`{known}`"));
             return self.broken(here, Code::RequestClaims, format!("on behalf of `{name}`"), expected);
         }
@@ -996,10 +989,110 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Whether the decision rests on a policy and a catalog that were in force; counts it where it does. Its time is looked at, too.
+    fn rests_on(&mut self, here: &Here<'_>, texts: (Hash, Hash), time: u64, verdict: Decision) -> bool {
+        let now = here.at() / 1_000_000;
+        if time > now + GRACE_SECONDS || time + DECISION_SECONDS_MAX < now {
+            let seconds = |seconds: u64| crate::time::utc(seconds.saturating_mul(1_000_000));
+            let expected = format!("at most {DECISION_SECONDS_MAX} s before {}", seconds(now));
+            self.broken(here, Code::DecisionTime, seconds(time), expected);
+        }
+        let (policy, catalog) = texts;
+        // Decided first, durable later: a change in between came too late for it.
+        let since = here.at().saturating_sub(GRACE_SECONDS * 1_000_000);
+        let texts = [
+            (Code::PolicyNotInForce, policy, &self.registry.policy),
+            (Code::CatalogNotInForce, catalog, &self.registry.catalog),
+        ];
+        let stale = texts.into_iter().find(|(_, digest, in_force)| !in_force.was(*digest, since));
+        if let Some((code, digest, in_force)) = stale {
+            let expected = in_force.now().to_string();
+            self.broken(here, code, digest.to_string(), expected);
+            return false;
+        }
+        let none = Hash::from_bytes([0; 32]);
+        if verdict != Decision::Deny && (policy == none || catalog == none) {
+            let (found, expected) = ("a permit without policy or catalog", "a refusal");
+            self.broken(here, Code::PolicyNotInForce, found, expected);
+            return false;
+        }
+        self.claim(Claim::Decisions, false);
+        true
+    }
+
+    /// An admin looked into a table.
+    fn source_sampled(&mut self, here: &Here<'_>, s: &SourceSampled) {
+        self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), 0);
+        if self.registry.identities.get(&s.identity).is_some_and(|identity| !identity.admin) {
+            self.broken(here, Code::IdentityUnknown, format!("`{}`, no admin", s.identity), "an admin");
+        }
+        if !self.registry.connections.contains(&s.connection) {
+            let found = format!("connection `{}`", s.connection);
+            self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
+        }
+        self.outcomes.sampled += 1;
+        self.claim(Claim::Statements, false);
+    }
+
+    /// Values were given back for tokens, or that was refused: who, on which policy, and what the caller signed.
+    fn reidentify_decided(&mut self, here: &Here<'_>, s: &ReidentifyDecided) {
+        let relied_on = self.relied_on(here, (&s.identity, &s.kid, s.registered.get()), 0);
+        self.rests_on(here, (s.policy, s.catalog), s.time.get(), s.verdict);
+        match s.verdict {
+            Decision::Permit => self.outcomes.reidentified += 1,
+            _ => {
+                self.outcomes.reidentify_denied += 1;
+                self.claim(Claim::Refusals, false);
+            }
+        }
+        if let Some(connection) = s.connection.as_ref().filter(|name| !self.registry.connections.contains(*name)) {
+            let found = format!("connection `{connection}`");
+            self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
+        }
+        if let Some(tokens) = here.payload(s.tokens) {
+            let count = serde_json::from_slice::<Vec<String>>(tokens).map(|tokens| tokens.len() as u64);
+            if count.as_ref().ok() != Some(&s.count.get()) {
+                let found = count.map_or("no list of texts".to_owned(), |count| format!("{count} tokens"));
+                self.broken(here, Code::RequestAnswer, found, format!("{} tokens", s.count));
+            }
+        }
+        let Some((token, (key, name))) = here.payload(s.request).zip(relied_on) else {
+            return self.claim(Claim::CallerSignatures, false);
+        };
+        let opened = match token::open::<ReidentifyClaims>(token, TYP_REIDENTIFY, &s.kid, &key) {
+            Ok(opened) => opened,
+            Err(found) => {
+                let expected = format!("a request signed by `{}` with key {}", s.identity, s.kid);
+                return self.broken(here, Code::RequestSignature, found, expected);
+            }
+        };
+        match as_reidentified(&opened.claims, opened.digest, here.entry.trace, s) {
+            Err((found, expected)) => self.broken(here, Code::RequestClaims, found, expected),
+            Ok(()) => {
+                let c = &opened.claims;
+                if let Err((found, expected)) =
+                    token::names((&c.iss, &c.sub, &c.aud), &self.terms.origin, "http", name.as_deref())
+                {
+                    return self.broken(here, Code::RequestClaims, found, expected);
+                }
+                self.signature(Claim::CallerSignatures, &s.kid);
+                if let Err((found, expected)) =
+                    counts_at((c.iat, c.exp), here.at(), GRACE_SECONDS, REIDENTIFY_SECONDS_MAX)
+                {
+                    self.broken(here, Code::RequestTime, found, expected);
+                }
+                if s.verdict == Decision::Permit {
+                    self.acts_for(here, Some(&s.identity), c.on_behalf_of.as_deref(), 0);
+                }
+            }
+        }
+    }
+
     fn delivery_intended(&mut self, here: &Here<'_>, story: &mut Story, s: &DeliveryIntended) {
         let caller = story.state.subject.clone().unwrap_or_default();
         self.in_force(here, &caller, 0);
-        self.acts_for(here, story, 0);
+        let claims = story.facts.as_ref().and_then(|facts| facts.claims.as_ref());
+        self.acts_for(here, Some(&caller), claims.and_then(|claims| claims.on_behalf_of.as_deref()), 0);
         let topic = self.registry.identities.get(&caller).and_then(|identity| identity.topic.clone());
         if let Some((found, topic)) = here.payload(s.destination).zip(topic)
             && found != topic.as_bytes()
@@ -1357,6 +1450,31 @@ fn as_asked(claims: &RequestClaims, s: &PolicyDecided) -> Result<(), (String, St
     if claims.exp.saturating_sub(claims.iat) > LIFETIME_SECONDS_MAX {
         let found = format!("valid for {} s", claims.exp.saturating_sub(claims.iat));
         return Err((found, format!("at most {LIFETIME_SECONDS_MAX} s, or {}", Reason::LifetimeTooLong)));
+    }
+    Ok(())
+}
+
+/// What was given back is what the caller signed for.
+fn as_reidentified(
+    claims: &ReidentifyClaims,
+    digest: Hash,
+    trace: TraceId,
+    s: &ReidentifyDecided,
+) -> Result<(), (String, String)> {
+    let same = |what: &str, found: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
+        let (found, expected) = (found.to_string(), expected.to_string());
+        if found == expected { Ok(()) } else { Err((format!("{what} `{found}`"), format!("{what} `{expected}`"))) }
+    };
+    same("trace", &trace, &TraceId::reidentify(&claims.iss, &claims.jti))?;
+    same("digest", &digest, &s.digest)?;
+    same("tokens", &claims.tokens, &s.tokens)?;
+    same("reason", &claims.reason, &s.reason)?;
+    if let (Some(connection), Some(table), Some(column), Some(purpose)) =
+        (&s.connection, &s.table, &s.column, &s.purpose)
+    {
+        same("data set", &format!("{connection}.{table}"), &claims.dataset)?;
+        same("column", column, &claims.column)?;
+        same("purpose", purpose, &claims.purpose)?;
     }
     Ok(())
 }

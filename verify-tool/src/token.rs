@@ -40,6 +40,36 @@ pub struct RequestClaims {
     pub on_behalf_of: Option<String>,
 }
 
+/// The claims of a request for the values behind tokens.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReidentifyClaims {
+    /// The caller's registered name.
+    pub iss: String,
+    /// The same.
+    pub sub: String,
+    /// `<origin>/http`.
+    pub aud: String,
+    /// Issued at, Unix seconds.
+    pub iat: u64,
+    /// Valid until, Unix seconds.
+    pub exp: u64,
+    /// Unique for `iss`.
+    pub jti: String,
+    /// `connection.table`.
+    pub dataset: String,
+    /// The column.
+    pub column: String,
+    /// The purpose that the tokens were made for.
+    pub purpose: String,
+    /// The one for whom the caller asks.
+    #[serde(default)]
+    pub on_behalf_of: Option<String>,
+    /// Commitment to the tokens.
+    pub tokens: Hash,
+    /// Commitment to the reason.
+    pub reason: Hash,
+}
+
 /// The claims of an approver's answer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ApprovalClaims {

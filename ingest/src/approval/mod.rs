@@ -13,7 +13,7 @@ use crate::pipeline::worker::{connect, take_up, work_record};
 use crate::pipeline::{Core, Fault, now};
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRequested, ApprovalRevoked, ApprovalUsed, Int, RequestDenied,
-    RequestFailed, Verdict,
+    RequestFailed,
 };
 use countersign_ledger::evidence::{Class, Commitment, Phase, Reason, Step, TraceId, TraceState};
 use countersign_ledger::store::{Append, AppendError, Payload};
@@ -246,7 +246,7 @@ impl<'a> Office<'a> {
         }
         let groups: Vec<String> =
             waiting.asked.groups.iter().filter(|g| approver.groups.contains(g)).cloned().collect();
-        if groups.is_empty() || !self.may_approve(registry, approver, &waiting, now)? {
+        if groups.is_empty() || !may_approve(registry, approver, &waiting, now) {
             return Ok(Err(Reason::NotAnApprover));
         }
         let reason = Commitment(claims.reason);
@@ -296,28 +296,6 @@ impl<'a> Office<'a> {
             return Ok(Ok(self.settle(transactor, request, now)?));
         }
         Ok(Ok(self.deny(transactor, &waiting)?))
-    }
-
-    fn may_approve(
-        &self,
-        registry: &Registry,
-        approver: &Identity,
-        waiting: &Waiting,
-        now: u64,
-    ) -> Result<bool, Fault> {
-        let (Some(policy), Some((connection, table))) = (&registry.policy, &waiting.state.table) else {
-            return Ok(false);
-        };
-        let subject = Subject {
-            id: approver.name.clone(),
-            groups: approver.groups.clone(),
-            on_behalf_of: None,
-            door: DOOR.into(),
-            time: now,
-        };
-        let resource = Resource::Table(connection, table);
-        // A policy that fails while it is evaluated gives nobody a right.
-        Ok(permits(&policy.value, &subject, Action::Approve, resource).unwrap_or(false))
     }
 
     /// Takes a yes back: by the one who gave it, by another of the same group, or by an admin.
@@ -376,8 +354,10 @@ impl<'a> Office<'a> {
                     && g.obligations == waiting.asked.obligations
                     && g.not_before <= now
                     && now < g.not_after
-                    // Whoever was revoked since, or has left the group, has no say any more.
-                    && registry.by_pseudonym(&g.identity).is_some_and(|i| i.is_active(now) && i.groups.contains(group))
+                    // Whoever was revoked since, has left the group or may not approve any more has no say.
+                    && registry.by_pseudonym(&g.identity).is_some_and(|i| {
+                        i.is_active(now) && i.groups.contains(group) && may_approve(&registry, i, &waiting, now)
+                    })
             };
             match grants.iter().find(counts) {
                 Some(grant) => used.insert(grant.trace, grant),
@@ -385,18 +365,18 @@ impl<'a> Office<'a> {
             };
         }
         let used: Vec<Grant> = used.into_values().cloned().collect();
-        self.take_on(transactor, &waiting, &used, now)
+        self.take_on(transactor, &registry, &waiting, &used, now)
     }
 
     fn take_on(
         &self,
         transactor: &Transactor,
+        registry: &Registry,
         waiting: &Waiting,
         used: &[Grant],
         now: u64,
     ) -> Result<Vec<Outgoing>, Fault> {
-        let registry = self.core.registry.load_full();
-        let (request, identity) = self.request_of(&registry, waiting)?;
+        let (request, identity) = self.request_of(registry, waiting)?;
         if !identity.is_active(now) {
             let reason = Reason::IdentityChanged;
             return self.end(transactor, waiting, RequestFailed { reason, detail: None }.into(), Word::Failed, reason);
@@ -405,23 +385,11 @@ impl<'a> Office<'a> {
             .iter()
             .map(|g| ApprovalUsed { approval: g.trace, index: Int::saturating(g.index), leaf: g.leaf }.into())
             .collect();
-        let mut decided = door::decide(self.core, &registry, &request, now)?;
-        let asked: BTreeSet<&String> = waiting.asked.groups.iter().collect();
-        let covered = decided.groups.iter().all(|g| asked.contains(g));
-        if decided.verdict == Verdict::NeedsApproval && covered && decided.obligations == waiting.asked.obligations {
-            // What was approved is what policy still says: the groups stay named, now as those that have answered.
-            decided.verdict = Verdict::Permit;
-            decided.step.verdict = Verdict::Permit;
-        } else if decided.verdict == Verdict::Permit && decided.obligations != waiting.asked.obligations {
-            // Policy asks nobody any more, but people approved something else: they are asked about what it is now.
-            decided.verdict = Verdict::NeedsApproval;
-            decided.step.verdict = Verdict::NeedsApproval;
-            decided.groups.clone_from(&waiting.asked.groups);
-            decided.step.approval.clone_from(&waiting.asked.groups);
-        }
+        let mut decided = door::decide(self.core, registry, &request, now)?;
+        decided.settle(&waiting.asked.groups, waiting.asked.obligations);
         let mut guards: Vec<_> = used.iter().map(|g| (g.trace, Some(g.leaf))).collect();
         guards.extend(used.iter().filter_map(|g| registry.by_pseudonym(&g.identity)).map(|i| i.guard()));
-        guards.extend(request.guards(&registry));
+        guards.extend(request.guards(registry));
         steps.extend(decided.steps(self.core.config.service.approval_seconds, now));
         let append = Append {
             payloads: vec![decided.document.clone()],
@@ -489,6 +457,20 @@ impl<'a> Office<'a> {
         }
         Ok(out)
     }
+}
+
+/// Whether policy lets somebody answer such a request.
+fn may_approve(registry: &Registry, approver: &Identity, waiting: &Waiting, now: u64) -> bool {
+    let (Some(policy), Some((connection, table))) = (&registry.policy, &waiting.state.table) else { return false };
+    let subject = Subject {
+        id: approver.name.clone(),
+        groups: approver.groups.clone(),
+        on_behalf_of: None,
+        door: DOOR.into(),
+        time: now,
+    };
+    // A policy that fails while it is evaluated gives nobody a right.
+    permits(&policy.value, &subject, Action::Approve, Resource::Table(connection, table)).unwrap_or(false)
 }
 
 fn grant(trace: TraceId, index: u64, leaf: Hash, s: &ApprovalGranted) -> Grant {

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::service::{ledger_options, read_secret, write_secret};
+use crate::tokens;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use countersign_ledger::store::Ledger;
@@ -30,6 +31,12 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         new: Option<PathBuf>,
     },
+    /// Make a new master key of tokens; older tokens can still be turned back, and cannot be joined with new ones
+    RotateTokens {
+        /// The service's configuration
+        #[arg(long, default_value = "countersign.toml")]
+        config: PathBuf,
+    },
 }
 
 impl KeysCommand {
@@ -48,6 +55,15 @@ impl KeysCommand {
                 Ok(())
             }
             Self::Rotate { config, new } => rotate(&Config::load(&config)?, new.as_deref()),
+            Self::RotateTokens { config } => {
+                let keyring = Config::load(&config)?.ledger.keyring;
+                let version = tokens::rotate(&keyring)?;
+                println!(
+                    "token key version {version} in {}: the service uses it from its next start on",
+                    keyring.display()
+                );
+                Ok(())
+            }
         }
     }
 }

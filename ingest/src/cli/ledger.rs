@@ -62,7 +62,8 @@ pub(crate) struct Export {
     /// As of the last published checkpoint, also where witnesses have not cosigned it yet
     #[arg(long)]
     newest: bool,
-    /// Payload classes to export as well, in the clear: request, approval, identity, admin, config, query, delivery, detail
+    /// Payload classes to export as well, in the clear: request, approval, identity, admin, config, query, delivery, detail,
+    /// reidentify
     #[arg(long, value_delimiter = ',', value_parser = class)]
     payloads: Vec<Class>,
     /// Only requests received from this time on (2026-01-31, 2026-01-31T12:00:00Z, or seconds of Unix time)

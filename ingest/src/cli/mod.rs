@@ -3,12 +3,14 @@
 
 mod admin;
 pub(crate) mod approvals;
+mod audit;
 mod detect;
 mod fetch;
 pub(crate) mod init;
 mod keys;
 mod ledger;
 mod policy;
+mod reidentify;
 pub(crate) mod request;
 mod retention;
 pub mod rows;
@@ -59,6 +61,10 @@ enum Command {
     Request(Box<request::Request>),
     /// Print the rows of a delivered chunk, each with its proof
     Rows(rows::Rows),
+    /// What you may read of a table, and how
+    Columns(request::Columns),
+    /// Get values back for tokens
+    Reidentify(reidentify::Reidentify),
     /// Requests that wait for people
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -70,12 +76,15 @@ enum Command {
     /// The stores' own accounts
     #[command(subcommand)]
     Source(source::SourceCommand),
-    /// The ledger's signing key
+    /// The ledger's signing key, and the master key of tokens
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// How long payloads are kept
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Decisions, made again
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 #[derive(Args, Debug)]
@@ -149,16 +158,19 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Identity(args) => args.run().map(done),
         Command::Admin(args) => args.run().map(done),
         Command::Connection(args) => args.run().map(done),
-        Command::Policy(args) => args.run().map(done),
-        Command::Catalog(args) => args.run().map(done),
+        Command::Policy(args) => args.run(),
+        Command::Catalog(args) => args.run(),
         Command::Request(args) => args.run(),
         Command::Rows(args) => args.run().map(done),
         Command::Approvals(args) => args.run().map(done),
         Command::Detect(args) => args.run().map(done),
         Command::Ledger(args) => args.run().map(done),
         Command::Source(args) => args.run(),
-        Command::Keys(args) => args.run().map(done),
         Command::Retention(args) => args.run().map(done),
+        Command::Audit(args) => args.run(),
+        Command::Keys(args) => args.run().map(done),
+        Command::Columns(args) => args.run(),
+        Command::Reidentify(args) => args.run(),
     }
 }
 

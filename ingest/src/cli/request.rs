@@ -2,6 +2,7 @@
 
 use super::ClientArgs;
 use crate::client::{Answer, Client, Wish};
+use crate::http::ask::{ColumnsQuestion, DryRun, Outlook, OwnColumn};
 use crate::pipeline::encode::Format;
 use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
@@ -46,6 +47,9 @@ pub(crate) struct Request {
     /// How long to wait, in seconds
     #[arg(long, default_value_t = 120)]
     wait: u64,
+    /// Only say what it would come to; nothing is requested
+    #[arg(long)]
+    dry_run: bool,
     /// Wait on while people are asked
     #[arg(long)]
     wait_for_approval: bool,
@@ -64,6 +68,19 @@ fn range(text: &str) -> Result<KeyRange, String> {
 impl Request {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.client.client()?;
+        if self.dry_run {
+            let wish = DryRun {
+                dataset: self.dataset,
+                columns: self.columns,
+                filter: self.filter,
+                range: self.range,
+                limit: self.limit,
+                format: self.format,
+                purpose: self.purpose,
+                on_behalf_of: self.on_behalf_of,
+            };
+            return foretell(&client.dry_run(&wish)?);
+        }
         let wish = Wish {
             dataset: self.dataset,
             columns: self.columns,
@@ -109,6 +126,68 @@ impl Request {
                 Ok(ExitCode::FAILURE)
             }
         }
+    }
+}
+
+/// Says what a request would come to, with the exit codes of a request.
+fn foretell(outlook: &Outlook) -> anyhow::Result<ExitCode> {
+    if let Some(reason) = outlook.reason {
+        eprintln!("it would be refused: {reason}");
+        return Ok(ExitCode::FAILURE);
+    }
+    for own in &outlook.columns {
+        println!("{} ({}): {}{}", own.column, own.class, own.rule, inside(own));
+    }
+    if outlook.rows_filtered {
+        println!("some rows only, as policy says");
+    }
+    if let Some(limit) = &outlook.limit {
+        println!("at most {} rows, {} bytes, {} s", limit.rows, limit.bytes, limit.seconds);
+    }
+    if outlook.groups.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("once approved by {}", outlook.groups.join(" and "));
+    Ok(ExitCode::from(75))
+}
+
+/// How what is inside of a column leaves.
+fn inside(own: &OwnColumn) -> String {
+    own.paths.iter().map(|path| format!(", {} in it {}", path.path, path.rule)).collect()
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Columns {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The table, as in `warehouse.public.customers`
+    dataset: String,
+    /// Why, a word of the catalog's list
+    #[arg(long)]
+    purpose: String,
+    /// The identity that an agent acts for
+    #[arg(long)]
+    on_behalf_of: Option<String>,
+}
+
+impl Columns {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { client, dataset, purpose, on_behalf_of } = self;
+        let own = client.client()?.columns(&ColumnsQuestion { dataset, purpose, on_behalf_of })?;
+        for own in &own {
+            let groups = if own.groups.is_empty() {
+                String::new()
+            } else {
+                format!(", once approved by {}", own.groups.join(" and "))
+            };
+            let column_type = own.column_type.as_deref().unwrap_or_default();
+            println!("{} ({}, {column_type}): {}{}{groups}", own.column, own.class, own.rule, inside(own));
+        }
+        if own.is_empty() {
+            eprintln!("no such table, or none of its columns is for you");
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

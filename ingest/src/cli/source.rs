@@ -74,7 +74,7 @@ fn form(path: &Path, prefix: &str) -> Form {
     }
 }
 
-/// Every `source.queried` of that connection, with its exact SQL where the vault still has it.
+/// Every `source.queried` and `source.sampled` of that connection, with its exact SQL where the vault still has it.
 fn recorded(ledger: &Ledger, connection: &str) -> anyhow::Result<Vec<Recorded>> {
     #[derive(serde::Deserialize)]
     struct Statement {
@@ -85,11 +85,15 @@ fn recorded(ledger: &Ledger, connection: &str) -> anyhow::Result<Vec<Recorded>> 
         let bundle = ledger.bundle(path.index, Some(path.width))?.with_context(|| format!("`{path}` is missing"))?;
         for (at, bytes) in decode_bundle(&bundle)?.into_iter().enumerate() {
             let entry = Entry::decode(bytes)?;
-            let Step::SourceQueried(step) = &entry.body else { continue };
-            if step.connection != connection {
+            let (asked, statement) = match &entry.body {
+                Step::SourceQueried(s) => (&s.connection, &s.statement),
+                Step::SourceSampled(s) => (&s.connection, &s.statement),
+                _ => continue,
+            };
+            if asked != connection {
                 continue;
             }
-            let sql = match ledger.payload(&step.statement) {
+            let sql = match ledger.payload(statement) {
                 Ok(Some(payload)) => Some(serde_json::from_slice::<Statement>(&payload.bytes)?.sql),
                 // Purged: the trace is what is left.
                 Ok(None) | Err(StoreError::Vault(VaultError::NoKey(_))) => None,

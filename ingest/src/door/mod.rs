@@ -168,7 +168,7 @@ fn within_rate(core: &Core, registry: &Registry, decided: Decided, now: u64) -> 
     let (request, determining) = (&decided.request, &decided.step.policies);
     match core.rates.take(&request.identity.pseudonym, request.trace, &policy.value, determining, now) {
         Ok(()) => Ok(decided),
-        Err(policy) => request.too_often(registry, policy, now),
+        Err(policy) => request.too_often(registry, policy, decided.known.clone(), now),
     }
 }
 

@@ -53,6 +53,22 @@ impl Rates {
         determining: &'a [String],
         now: u64,
     ) -> Result<(), &'a str> {
+        if let Some(id) = self.used_up(subject, trace, policies, determining, now) {
+            return Err(id);
+        }
+        self.count(subject, trace, policies, determining, now);
+        Ok(())
+    }
+
+    /// The first of these policies whose rate leaves no room for one request more; nothing is counted.
+    pub fn used_up<'a>(
+        &self,
+        subject: &str,
+        trace: TraceId,
+        policies: &Policies,
+        determining: &'a [String],
+        now: u64,
+    ) -> Option<&'a str> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for id in determining {
             let Some(Rate { requests, seconds }) = policies.rate(id) else { continue };
@@ -60,12 +76,10 @@ impl Rates {
             // A request that is decided twice, since something had moved before it was recorded, counts once.
             let others = asked.iter().filter(|(at, other)| at + seconds > now && *other != trace).count();
             if others as u64 >= requests {
-                return Err(id);
+                return Some(id);
             }
         }
-        drop(counted);
-        self.count(subject, trace, policies, determining, now);
-        Ok(())
+        None
     }
 
     fn count(&self, subject: &str, trace: TraceId, policies: &Policies, determining: &[String], now: u64) {

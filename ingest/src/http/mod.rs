@@ -1,8 +1,11 @@
 //! The HTTP side: the ledger's static files (checkpoint and tiles open to everybody, entries to those with the `audit` right),
-//! signed changes, what approvers need to see, and health. Metrics have a listener of their own. Data never leaves here.
+//! signed changes, what approvers need to see, what rules say ([`ask`]), and health. Metrics have a listener of their own. No rows leave
+//! here; the one exception to *no data* are values that are given back for tokens, on a loopback listener alone.
 //!
 //! Who must be known sends `Authorization: Bearer <JWT>` with a token of type `countersign-access+jwt`, signed by the
 //! identity's own key and valid for five minutes at most.
+
+pub mod ask;
 
 use crate::approval::{self, Waiting};
 use crate::identity::change::{self, ChangeError, Operation, Submission};
@@ -60,6 +63,7 @@ pub fn routes(core: Core) -> Router {
         .route("/v1/exports", post(record_export))
         .route("/v1/approvals", get(approvals))
         .route("/v1/approvals/{trace}", get(approval_of))
+        .merge(ask::routes())
         .layer(DefaultBodyLimit::max(4 << 20))
         .with_state(core)
 }

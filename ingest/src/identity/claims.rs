@@ -139,6 +139,40 @@ pub struct PossessionClaims {
     pub kid: String,
 }
 
+/// What somebody says who wants the values behind tokens. The tokens and the reason come beside it; what is signed commits to them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReidentifyClaims {
+    /// The caller's registered name.
+    pub iss: String,
+    /// The same name.
+    pub sub: String,
+    /// `<origin>/http`.
+    pub aud: String,
+    /// Issued at, Unix seconds.
+    pub iat: u64,
+    /// Valid until, Unix seconds; at most five minutes after `iat`.
+    pub exp: u64,
+    /// At least 128 random bits.
+    pub jti: String,
+    /// `connection.table`.
+    pub dataset: String,
+    /// The column that the tokens were taken from.
+    pub column: String,
+    /// The purpose that they were made for.
+    pub purpose: String,
+    /// For `ff1`: the version of the key that they were made with, from 1; the newest unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    /// The identity that an agent acts for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// Commitment to the tokens (class `reidentify`).
+    pub tokens: Hash,
+    /// Commitment to the reason (class `reidentify`).
+    pub reason: Hash,
+}
+
 /// Who reads over HTTP.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,6 +228,7 @@ claims!(RequestClaims, jws::TYP_REQUEST, "kafka", |s| s.nbf);
 claims!(ApprovalClaims, jws::TYP_APPROVAL, "approvals", |_s| None, 366 * 86_400);
 claims!(AdminClaims, jws::TYP_ADMIN, "admin", |_s| None, 7 * 86_400);
 claims!(PossessionClaims, jws::TYP_POSSESSION, "admin", |_s| None, 7 * 86_400);
+claims!(ReidentifyClaims, jws::TYP_REIDENTIFY, "http", |_s| None, 300);
 claims!(AccessClaims, jws::TYP_ACCESS, "http", |_s| None, 300);
 
 /// Checks a token's `typ` before anything else: a token of one kind must not serve as another.

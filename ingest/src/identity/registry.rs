@@ -7,11 +7,12 @@ use countersign_ledger::evidence::jws::PublicKey;
 use countersign_ledger::evidence::rules::Phase;
 use countersign_ledger::evidence::step::Kind;
 use countersign_ledger::evidence::{Commitment, Entry, Step, TraceId};
-use countersign_ledger::store::Ledger;
+use countersign_ledger::store::{Ledger, StoreError};
 use countersign_ledger::tlog::Hash;
+use countersign_ledger::vault::VaultError;
 use countersign_masker::Answers;
 use countersign_masker::catalog::Catalog;
-use countersign_masker::policy::Policies;
+use countersign_masker::policy::{Policies, Subject};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -102,6 +103,22 @@ pub struct Registry {
 /// The registry as all parts of the service share it.
 pub type Shared = Arc<ArcSwap<Registry>>;
 
+/// Where what entries commit to is read: the vault, or an export with payloads.
+pub trait Payloads {
+    /// The bytes behind a commitment; nothing where they are not there, or not any more.
+    fn bytes(&self, commitment: &Commitment) -> Result<Option<Vec<u8>>, String>;
+}
+
+impl Payloads for Ledger {
+    fn bytes(&self, commitment: &Commitment) -> Result<Option<Vec<u8>>, String> {
+        match self.payload(commitment) {
+            Ok(payload) => Ok(payload.map(|payload| payload.bytes)),
+            Err(StoreError::Vault(VaultError::NoKey(_))) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 /// An administrative entry whose payload is missing or does not say what the entry says.
 #[derive(Debug, thiserror::Error)]
 #[error("entry {index}: {reason}")]
@@ -135,14 +152,12 @@ impl Registry {
     }
 
     /// Takes in one more entry; entries that are not administrative change nothing.
-    pub fn apply(&mut self, ledger: &Ledger, index: u64, entry: &Entry) -> Result<(), RegistryError> {
+    pub fn apply(&mut self, payloads: &dyn Payloads, index: u64, entry: &Entry) -> Result<(), RegistryError> {
         let fail = |reason: String| RegistryError { index, reason };
-        let payload = |c: &Commitment| {
-            let payload = ledger.payload(c).map_err(|e| fail(e.to_string()))?;
-            payload.ok_or_else(|| fail(format!("payload {c} is missing from the vault")))
-        };
         let text = |c: &Commitment| {
-            String::from_utf8(payload(c)?.bytes.to_vec()).map_err(|_| fail(format!("payload {c} is not UTF-8")))
+            let bytes = payloads.bytes(c).map_err(fail)?;
+            let bytes = bytes.ok_or_else(|| fail(format!("payload {c} is missing from the vault")))?;
+            String::from_utf8(bytes).map_err(|_| fail(format!("payload {c} is not UTF-8")))
         };
         let head = entry.leaf().map_err(|e| fail(e.to_string()))?;
         match &entry.body {
@@ -207,9 +222,46 @@ impl Registry {
         }
     }
 
-    /// The condition under which an append that rests on policy and catalog may stand: both are still those that were asked.
-    pub fn rules_guards(&self) -> [(TraceId, Option<Hash>); 2] {
+    /// The digests of policy and catalog in force, zeros where there is none.
+    pub fn digests(&self) -> (Hash, Hash) {
+        let none = Hash::from_bytes([0; 32]);
+        (self.policy.as_ref().map_or(none, |p| p.digest), self.catalog.as_ref().map_or(none, |c| c.digest))
+    }
+
+    fn rules_guards(&self) -> [(TraceId, Option<Hash>); 2] {
         [TraceId::policy(), TraceId::catalog()].map(|trace| (trace, self.head(trace)))
+    }
+
+    /// Those on whose registrations the answer to somebody rests: its own, and that of the one for whom it says to act.
+    pub fn relied_on<'a>(
+        &'a self,
+        identity: &'a Identity,
+        on_behalf_of: Option<&str>,
+    ) -> impl Iterator<Item = &'a Identity> {
+        let principal = on_behalf_of.and(identity.on_behalf_of.as_deref());
+        std::iter::once(identity).chain(principal.and_then(|pseudonym| self.by_pseudonym(pseudonym)).map(|i| &**i))
+    }
+
+    /// The conditions under which an append that rests on an answer of policy may stand: those registrations, policy and catalog
+    /// are still what they were when it was given.
+    pub fn guards(&self, identity: &Identity, on_behalf_of: Option<&str>) -> Vec<(TraceId, Option<Hash>)> {
+        self.relied_on(identity, on_behalf_of).map(Identity::guard).chain(self.rules_guards()).collect()
+    }
+
+    /// Somebody as policies see him; nobody where he says to act for one that he may not act for.
+    pub fn subject(&self, identity: &Identity, on_behalf_of: Option<&str>, door: &str, now: u64) -> Option<Subject> {
+        if let Some(name) = on_behalf_of {
+            // An agent acts for the one it is registered for, or for nobody.
+            let principal = self.by_name(name).filter(|i| i.is_active(now))?;
+            identity.on_behalf_of.as_ref().filter(|pseudonym| **pseudonym == principal.pseudonym)?;
+        }
+        Some(Subject {
+            id: identity.name.clone(),
+            groups: identity.groups.clone(),
+            on_behalf_of: on_behalf_of.map(str::to_owned),
+            door: door.into(),
+            time: now,
+        })
     }
 
     /// How many admins must sign a change.

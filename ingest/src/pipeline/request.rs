@@ -11,7 +11,10 @@ use countersign_ledger::evidence::step::{
 use countersign_ledger::evidence::{Class, Reason, Step, TraceId};
 use countersign_ledger::store::Payload;
 use countersign_ledger::tlog::Hash;
-use countersign_masker::{self as masker, Ask, Decision, DenyReason, Obligations, Plan, Subject, TableSchema};
+use countersign_masker::explain::facts;
+use countersign_masker::{
+    self as masker, Ask, ColumnType, Decision, DenyReason, Obligations, Plan, Subject, TableSchema,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -58,6 +61,29 @@ pub struct DecisionDocument {
     pub obligations: Box<RawValue>,
     /// How the rows are fetched; absent when nothing may leave.
     pub plan: Option<Plan>,
+    /// What was known of the table; absent when policy was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Known>,
+}
+
+/// What was known of a table when policy was asked about it, as far as the decision looked at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// Its source has no such table, or was not asked since the caller may not know.
+    Nothing,
+    /// These of its columns, with their types.
+    Columns(Vec<(String, ColumnType)>),
+}
+
+impl Known {
+    /// What the masker takes.
+    pub fn schema(self) -> Option<TableSchema> {
+        match self {
+            Self::Nothing => None,
+            Self::Columns(columns) => Some(TableSchema { columns }),
+        }
+    }
 }
 
 /// A request with policy's answer.
@@ -73,6 +99,8 @@ pub struct Decided {
     pub groups: Vec<String>,
     /// The digest of the obligations.
     pub obligations: Hash,
+    /// What was known of the table; nothing where policy was not asked.
+    pub known: Option<Known>,
     /// The `policy.decided` entry.
     pub step: PolicyDecided,
     /// Its document.
@@ -105,18 +133,7 @@ impl Identified {
     fn question(&self, registry: &Registry, door: &str, now: u64) -> Option<(Subject, Ask)> {
         let c = &self.claims;
         let (connection, table) = split_dataset(&c.dataset)?;
-        if let Some(name) = &c.on_behalf_of {
-            // An agent acts for the one it is registered for, or for nobody.
-            let principal = registry.by_name(name).filter(|i| i.is_active(now))?;
-            self.identity.on_behalf_of.as_ref().filter(|pseudonym| **pseudonym == principal.pseudonym)?;
-        }
-        let subject = Subject {
-            id: self.identity.name.clone(),
-            groups: self.identity.groups.clone(),
-            on_behalf_of: c.on_behalf_of.clone(),
-            door: door.into(),
-            time: now,
-        };
+        let subject = registry.subject(&self.identity, c.on_behalf_of.as_deref(), door, now)?;
         let ask = Ask {
             connection: connection.into(),
             table: table.into(),
@@ -129,13 +146,9 @@ impl Identified {
         Some((subject, ask))
     }
 
-    /// The conditions under which an append that rests on the decision may stand: the caller, and the one it acts for, are still
-    /// registered as they were when it was made, and policy and catalog are still those that were asked.
+    /// The conditions under which an append that rests on its decision may stand.
     pub fn guards(&self, registry: &Registry) -> Vec<(TraceId, Option<Hash>)> {
-        let principal = self.claims.on_behalf_of.as_ref().and(self.identity.on_behalf_of.as_ref());
-        let principal = principal.and_then(|pseudonym| registry.by_pseudonym(pseudonym));
-        let relied_on = std::iter::once(&self.identity).chain(principal).map(|identity| identity.guard());
-        relied_on.chain(registry.rules_guards()).collect()
+        registry.guards(&self.identity, self.claims.on_behalf_of.as_deref())
     }
 
     /// Whether policy would let the caller read what it names, if it exists: asked before its source is, so that whoever may
@@ -171,28 +184,39 @@ impl Identified {
                 tracing::warn!(%misfit, "a rule can't be applied, so requests are denied");
             }
         }
-        self.decided(decision, (&ask.connection, &ask.table), (policy.digest, catalog.digest), now)
+        let known = match schema {
+            Some(schema) => Known::Columns(facts(&policy.value, schema, &ask).columns),
+            None => Known::Nothing,
+        };
+        self.decided(decision, known, (&ask.connection, &ask.table), (policy.digest, catalog.digest), now)
     }
 
     /// The refusal of what policy permits, but not so often: `policy` is the one that counts.
-    pub fn too_often(&self, registry: &Registry, policy: &str, now: u64) -> Result<Decided, super::Fault> {
-        self.refusal(Reason::LimitExceeded, vec![policy.to_owned()], digests(registry), now)
+    pub fn too_often(
+        &self,
+        registry: &Registry,
+        policy: &str,
+        known: Option<Known>,
+        now: u64,
+    ) -> Result<Decided, super::Fault> {
+        self.refusal(Reason::LimitExceeded, vec![policy.to_owned()], known, registry.digests(), now)
     }
 
     /// A refusal that needs no policy.
     pub fn refused(&self, registry: &Registry, reason: Reason, now: u64) -> Result<Decided, super::Fault> {
-        self.refusal(reason, Vec::new(), digests(registry), now)
+        self.refusal(reason, Vec::new(), None, registry.digests(), now)
     }
 
     fn refusal(
         &self,
         reason: Reason,
         policies: Vec<String>,
+        known: Option<Known>,
         (policy, catalog): (Hash, Hash),
         now: u64,
     ) -> Result<Decided, super::Fault> {
         let obligations = Obligations::none();
-        let document = document(&obligations, None)?;
+        let document = document(&obligations, None, known.clone())?;
         let digest = Hash::from_bytes(obligations.digest());
         let step = PolicyDecided {
             verdict: Verdict::Deny,
@@ -214,6 +238,7 @@ impl Identified {
             reason: Some(reason),
             groups: Vec::new(),
             obligations: digest,
+            known,
             step,
             document,
         })
@@ -222,6 +247,7 @@ impl Identified {
     fn decided(
         &self,
         decision: Decision,
+        known: Known,
         (connection, table): (&str, &str),
         digests: (Hash, Hash),
         now: u64,
@@ -231,10 +257,10 @@ impl Identified {
             masker::Verdict::NeedsApproval(groups) => (Verdict::NeedsApproval, groups.clone()),
             masker::Verdict::Deny(reason) => {
                 let reason = Reason::from_word(reason.as_str()).unwrap_or(Reason::Forbidden);
-                return self.refusal(reason, decision.policies, digests, now);
+                return self.refusal(reason, decision.policies, Some(known), digests, now);
             }
         };
-        let document = document(&decision.obligations, decision.plan)?;
+        let document = document(&decision.obligations, decision.plan, Some(known.clone()))?;
         let obligations = Hash::from_bytes(decision.obligations.digest());
         let columns = decision.obligations.columns.iter().map(|c| DecidedColumn {
             column: c.column.clone(),
@@ -260,20 +286,15 @@ impl Identified {
             obligations,
             document: document.commitment(),
         };
-        Ok(Decided { request: self.clone(), verdict, reason: None, groups, obligations, step, document })
+        let (request, known) = (self.clone(), Some(known));
+        Ok(Decided { request, verdict, reason: None, groups, obligations, known, step, document })
     }
 }
 
-/// The digests of policy and catalog in force, zeros where there is none.
-fn digests(registry: &Registry) -> (Hash, Hash) {
-    let none = Hash::from_bytes([0; 32]);
-    (registry.policy.as_ref().map_or(none, |p| p.digest), registry.catalog.as_ref().map_or(none, |c| c.digest))
-}
-
-fn document(obligations: &Obligations, plan: Option<Plan>) -> Result<Payload, super::Fault> {
+fn document(obligations: &Obligations, plan: Option<Plan>, table: Option<Known>) -> Result<Payload, super::Fault> {
     let fail = |e: serde_json::Error| super::Fault::Other(format!("cannot write a decision: {e}"));
     let canonical = String::from_utf8(obligations.canonical_json()).map_err(|e| super::Fault::Other(e.to_string()))?;
-    let document = DecisionDocument { obligations: RawValue::from_string(canonical).map_err(fail)?, plan };
+    let document = DecisionDocument { obligations: RawValue::from_string(canonical).map_err(fail)?, plan, table };
     Ok(Payload::new(Class::Query, serde_json::to_vec(&document).map_err(fail)?))
 }
 
@@ -301,6 +322,22 @@ pub fn opening(record: &Incoming, request: &Identified) -> Result<(Vec<Step>, Pa
 }
 
 impl Decided {
+    /// Takes into account that the groups that were asked have approved these obligations.
+    pub fn settle(&mut self, asked: &[String], obligations: Hash) {
+        let covered = self.groups.iter().all(|group| asked.contains(group));
+        if self.verdict == Verdict::NeedsApproval && covered && self.obligations == obligations {
+            // What was approved is what policy still says: the groups stay named, now as those that have answered.
+            self.verdict = Verdict::Permit;
+            self.step.verdict = Verdict::Permit;
+        } else if self.verdict == Verdict::Permit && self.obligations != obligations {
+            // Policy asks nobody any more, but people approved something else: they are asked about what it is now.
+            self.verdict = Verdict::NeedsApproval;
+            self.step.verdict = Verdict::NeedsApproval;
+            self.groups = asked.to_vec();
+            self.step.approval = asked.to_vec();
+        }
+    }
+
     /// The steps that follow from the decision: itself, and what it owes at once.
     pub fn steps(&self, approval_seconds: u64, now: u64) -> Vec<Step> {
         let mut steps = vec![self.step.clone().into()];

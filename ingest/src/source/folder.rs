@@ -46,6 +46,25 @@ impl FolderSource {
         Ok(Self { root, schemas: Mutex::default() })
     }
 
+    pub(super) async fn tables(&self) -> Result<Vec<String>, SourceError> {
+        let root = self.root.clone();
+        blocking(move || {
+            let unreadable = |error: std::io::Error| SourceError::Unavailable(format!("the folder: {error}"));
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&root).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                let is_file = path.extension().is_some_and(|ending| ending == "parquet" || ending == "csv");
+                let name = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_file || path.is_dir());
+                // What is no table under its name is left out, as a request for it would be refused.
+                names.extend(name.filter(|name| Files::find(&root, name).is_ok()).map(str::to_owned));
+            }
+            names.sort_unstable();
+            names.dedup();
+            Ok(names)
+        })
+        .await
+    }
+
     pub(super) async fn schema(
         &self,
         table: &str,

@@ -108,6 +108,17 @@ impl Source {
         }
     }
 
+    /// The names of all tables that could be read, sorted, as catalogs write them after the connection. Reads no rows.
+    ///
+    /// # Errors
+    /// `source_unavailable`, `source_timeout`, `source_failed`.
+    pub async fn tables(&self) -> Result<Vec<String>, SourceError> {
+        match self {
+            Self::Postgres(source) => source.tables().await,
+            Self::Folder(source) => source.tables().await,
+        }
+    }
+
     /// Opens the read-only transaction (PostgreSQL) or pins the files by name, size and time of change (folder), checks that the
     /// table still has the columns of `plan`, and fixes the statement. The statement is not sent yet.
     ///

@@ -48,6 +48,16 @@ impl PostgresSource {
         within(SCHEMA_SECONDS, read).await
     }
 
+    pub(super) async fn tables(&self) -> Result<Vec<String>, SourceError> {
+        let read = async {
+            let link = Link::begin(&self.target, SCHEMA_SECONDS).await?;
+            let tables = link.tables(SCHEMA_SECONDS).await?;
+            link.close().await;
+            Ok(tables)
+        };
+        within(SCHEMA_SECONDS, read).await
+    }
+
     pub(super) async fn prepare(&self, trace: &str, table: &str, plan: &Plan) -> Result<PreparedCopy, SourceError> {
         let name = TableName::parse(table)?;
         let seconds = plan.max_seconds.max(1);
@@ -188,6 +198,14 @@ impl Link {
         rows.first()
             .and_then(|row| row.try_get::<_, String>(0).ok())
             .ok_or_else(|| SourceError::Failed("the database gave no snapshot id".to_owned()))
+    }
+
+    /// The tables that this role may read.
+    async fn tables(&self, seconds: u64) -> Result<Vec<String>, SourceError> {
+        let failed = Failure::from_now(seconds);
+        let rows = self.client.query_typed(sql::TABLES, &[]).await.map_err(|e| failed.why(&e))?;
+        let names = rows.iter().map(|row| row.try_get::<_, String>(0)).collect::<Result<Vec<_>, _>>();
+        names.map_err(|_| SourceError::Failed("the database's catalog cannot be read".to_owned()))
     }
 
     /// The columns of a table.

@@ -1,5 +1,5 @@
-//! Two accounts of the same thing: the statements that a database's own log names for our role, and the `source.queried` entries
-//! of the ledger. What stands in only one of them is told. Every statement that fetches rows carries its request's trace as a
+//! Two accounts of the same thing: the statements that a database's own log names for our role, and the entries of the ledger that
+//! stand for one, `source.queried` and `source.sampled`. What stands in only one of them is told. Every statement that fetches rows carries its request's trace as a
 //! comment ([`sql`](super::sql)), and the ledger commits to its exact text; the few that fetch none are known by heart.
 
 use super::pglog::Logged;
@@ -8,7 +8,7 @@ use countersign_ledger::evidence::TraceId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A `source.queried` of the ledger.
+/// A `source.queried` or `source.sampled` of the ledger.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Its index.

@@ -21,6 +21,15 @@ pub(super) const BIND: &str = "SELECT pg_catalog.count(pg_catalog.set_config('co
 /// The id of the transaction's snapshot.
 pub(super) const SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
 
+/// The tables, views and their like that this role may read, `schema.table`.
+pub(super) const TABLES: &str = "\
+SELECT n.nspname || '.' || c.relname
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+ORDER BY 1";
+
 /// Name and type of each column of the table `$2` in the schema `$1`, domains resolved to what they are made of.
 pub(super) const COLUMNS: &str = "\
 WITH RECURSIVE resolved AS (
@@ -220,7 +229,7 @@ pub(super) fn fetches_nothing(sql: &str) -> bool {
         let timeout_ms: u64 = rest.split_once(';')?.0.parse().ok()?;
         Some(begin(timeout_ms.div_ceil(1_000)) == sql)
     };
-    [BIND, SNAPSHOT, COLUMNS, "COMMIT"].contains(&sql) || timed() == Some(true)
+    [BIND, SNAPSHOT, TABLES, COLUMNS, "COMMIT"].contains(&sql) || timed() == Some(true)
 }
 
 /// An identifier in quotes: whatever it contains, it is one identifier.

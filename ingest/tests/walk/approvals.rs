@@ -9,7 +9,7 @@ use countersign::pipeline::now;
 use countersign::pipeline::status::Word;
 use countersign_ledger::evidence::jws;
 use countersign_ledger::evidence::step::{Reason, Revocation};
-use countersign_ledger::evidence::{Phase, Step, TraceId};
+use countersign_ledger::evidence::{Step, TraceId};
 use countersign_ledger::tlog::Hash;
 use std::time::Duration;
 
@@ -29,6 +29,24 @@ fn waiting(world: &World, wish: &Wish) -> (TraceId, Inbox, Checked) {
     expect(&answer, Word::Waiting, None);
     let checked = world.client("erin").unwrap().waiting(trace).unwrap();
     (trace, inbox, checked)
+}
+
+/// What dana signs who says yes from then on.
+fn yes(checked: &Checked, nbf: u64) -> ApprovalClaims {
+    ApprovalClaims {
+        iss: "dana".into(),
+        sub: "dana".into(),
+        aud: format!("{}/approvals", crate::world::ORIGIN),
+        iat: now(),
+        nbf,
+        exp: now() + 3600,
+        jti: new_jti().unwrap(),
+        decision: ApprovalDecision::Grant,
+        request: checked.view.trace.0,
+        digest: checked.digest,
+        obligations: checked.obligations,
+        reason: Hash::from_bytes([1; 32]),
+    }
 }
 
 fn deliver(inbox: &mut Inbox, trace: TraceId) -> Answer {
@@ -99,20 +117,7 @@ fn answers_that_do_not_count() {
     assert_eq!(send(trace.0, checked.digest, other), Reason::DigestMismatch);
     assert_eq!(send(other, checked.digest, checked.obligations), Reason::NotWaiting);
     // Too late: signed in time, and its time is over.
-    let late = ApprovalClaims {
-        iss: "dana".into(),
-        sub: "dana".into(),
-        aud: format!("{}/approvals", crate::world::ORIGIN),
-        iat: now() - 100,
-        nbf: now() - 100,
-        exp: now() - 10,
-        jti: new_jti().unwrap(),
-        decision: ApprovalDecision::Grant,
-        request: trace.0,
-        digest: checked.digest,
-        obligations: checked.obligations,
-        reason: other,
-    };
+    let late = ApprovalClaims { iat: now() - 100, exp: now() - 10, ..yes(&checked, now() - 100) };
     let token = dana.key.sign(jws::TYP_APPROVAL, &late).unwrap();
     let reason = refused(world, "dana", || dana.publish(broker::APPROVALS, token.as_bytes(), &[]).unwrap());
     assert_eq!(reason, Reason::ApprovalExpired);
@@ -146,20 +151,7 @@ fn an_approval_that_starts_later_is_waited_for_and_one_revoked_in_between_is_not
     let (trace, mut inbox, checked) = waiting(world, &mail());
     let dana = world.client("dana").unwrap();
     let grant = |nbf: u64| {
-        let claims = ApprovalClaims {
-            iss: "dana".into(),
-            sub: "dana".into(),
-            aud: format!("{}/approvals", crate::world::ORIGIN),
-            iat: now(),
-            nbf,
-            exp: now() + 3600,
-            jti: new_jti().unwrap(),
-            decision: ApprovalDecision::Grant,
-            request: trace.0,
-            digest: checked.digest,
-            obligations: checked.obligations,
-            reason: Hash::from_bytes([1; 32]),
-        };
+        let claims = yes(&checked, nbf);
         let token = dana.key.sign(jws::TYP_APPROVAL, &claims).unwrap();
         dana.publish(broker::APPROVALS, token.as_bytes(), &[]).unwrap();
         TraceId::approval("dana", &claims.jti)
@@ -223,22 +215,41 @@ fn a_policy_that_clears_a_column_asks_again_and_waiting_survives_a_restart() {
 }
 
 #[test]
-fn whoever_is_acted_for_is_revoked_while_the_request_is_decided_again() {
+fn what_a_yes_rests_on_is_looked_at_again_when_it_is_used() {
     let mut world = World::start("").unwrap();
+    let (admin, dana) = (world.client("admin").unwrap(), world.client("dana").unwrap());
+    let waits = |trace| world.kinds(trace).unwrap().last() == Some(&"approval.requested");
+    let granted =
+        |trace| world.wait_entry(0, |step| matches!(step, Step::ApprovalGranted(s) if s.request == trace)).unwrap();
+
+    // Whoever may not approve any more when the time of a yes has come has no say.
+    let (trace, mut inbox, checked) = waiting(&world, &mail());
+    let claims = yes(&checked, now() + 4);
+    let token = dana.key.sign(jws::TYP_APPROVAL, &claims).unwrap();
+    dana.publish(broker::APPROVALS, token.as_bytes(), &[]).unwrap();
+    granted(trace);
+    let without = POLICY.replace("principal in Group::\"owners\" || principal in", "principal in");
+    assert_ne!(without, POLICY);
+    admin.change(Operation::SetPolicy { text: without }).unwrap();
+    while now() < claims.nbf + 2 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(waits(trace), "a yes counted of one who may not approve");
+    admin.change(Operation::SetPolicy { text: POLICY.into() }).unwrap();
+    expect(&deliver(&mut inbox, trace), Word::Delivered, None);
+
+    // The one for whom the caller acts is revoked, and the service does not know of it yet, as between any two steps of a decision.
     let wish = Wish { on_behalf_of: Some("kim".into()), ..mail() };
     let (trace, mut inbox, checked) = waiting(&world, &wish);
-    // The revocation is in the ledger, and the service does not know of it yet, as between any two steps of a decision.
     let registry = &world.service().core.registry;
     let before = registry.load_full();
-    let revoke = Operation::RevokeIdentity { name: "kim".into(), reason: Revocation::Left };
-    world.client("admin").unwrap().change(revoke).unwrap();
+    admin.change(Operation::RevokeIdentity { name: "kim".into(), reason: Revocation::Left }).unwrap();
     let after = registry.swap(before);
-    world.client("dana").unwrap().answer(&checked, ApprovalDecision::Grant, "case 21", HOUR).unwrap();
-    let ledger = &world.service().core.ledger;
-    world.wait_entry(0, |step| matches!(step, Step::ApprovalGranted(s) if s.request == trace)).unwrap();
+    dana.answer(&checked, ApprovalDecision::Grant, "case 21", HOUR).unwrap();
+    granted(trace);
     // What was granted is tried again and again meanwhile, and never recorded.
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(ledger.trace(&trace).unwrap().unwrap().state.phase, Phase::Waiting);
+    assert!(waits(trace), "a decision stands that rests on a revoked identity");
     registry.store(after);
     expect(&deliver(&mut inbox, trace), Word::Denied, Some(Reason::Forbidden));
     assert_eq!(world.kinds(trace).unwrap().last(), Some(&"request.denied"));

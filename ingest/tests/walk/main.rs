@@ -23,3 +23,4 @@ mod hostile;
 mod keeping;
 mod leaks;
 mod rows;
+mod rules;

@@ -36,7 +36,7 @@ pub struct World {
 type Person = (&'static str, Kind, &'static [&'static str], Option<&'static str>, Option<&'static str>);
 
 /// The people of every world.
-pub const PEOPLE: [Person; 8] = [
+pub const PEOPLE: [Person; 9] = [
     ("reports", Kind::Service, &["analysts"], None, None),
     ("outsider", Kind::Service, &[], None, None),
     ("dana", Kind::Human, &["owners"], None, None),
@@ -44,6 +44,7 @@ pub const PEOPLE: [Person; 8] = [
     ("mallory", Kind::Human, &["others"], None, None),
     ("kim", Kind::Human, &["owners"], None, None),
     ("hasty", Kind::Service, &["hasty"], None, None),
+    ("frida", Kind::Human, &["fraud"], None, None),
     ("bot", Kind::Agent, &["bots"], Some("kim"), Some("kim")),
 ];
 
@@ -172,6 +173,12 @@ impl World {
             );
         }
         std::fs::write(self.data().join("people.csv"), csv)?;
+        let mut csv = String::from("id,number,code,note\n");
+        (0..8).for_each(|n| csv += &format!("{n},Membersecret-{n},7700-000{n},nothing\n"));
+        std::fs::write(self.data().join("members.csv"), csv)?;
+        let mut csv = String::from("mail,card,word\n");
+        (0..40).for_each(|n| csv += &format!("scanned{n}@example.org,4111 1111 1111 1111,w{n}\n"));
+        std::fs::write(self.data().join("unlisted.csv"), csv)?;
         std::fs::write(self.data().join("ragged.csv"), "id,name\n1,a\n2,b,c\n")?;
         std::fs::write(self.data().join("wide.csv"), format!("id,name\n1,{}\n", "x".repeat(950_000)))?;
         self.postgres.psql(

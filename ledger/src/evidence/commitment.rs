@@ -35,6 +35,8 @@ pub enum Class {
     Rejected,
     /// What went wrong in detail, for operators.
     Detail,
+    /// The tokens that somebody wanted to be turned back, or the reason why.
+    Reidentify,
 }
 
 impl Class {
@@ -51,11 +53,12 @@ impl Class {
             Self::Chunk => "chunk",
             Self::Rejected => "rejected",
             Self::Detail => "detail",
+            Self::Reidentify => "reidentify",
         }
     }
 
     /// Every class, in declaration order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Request,
         Self::Approval,
         Self::Identity,
@@ -66,6 +69,7 @@ impl Class {
         Self::Chunk,
         Self::Rejected,
         Self::Detail,
+        Self::Reidentify,
     ];
 
     /// The class of that name.
@@ -153,6 +157,14 @@ impl Step {
             }
             Step::SourceQueried(s) => {
                 all.push((Class::Query, s.statement));
+                None
+            }
+            Step::SourceSampled(s) => {
+                all.push((Class::Query, s.statement));
+                None
+            }
+            Step::ReidentifyDecided(s) => {
+                all.extend([(Class::Request, s.request), (Class::Reidentify, s.tokens), (Class::Reidentify, s.reason)]);
                 None
             }
             Step::DeliveryIntended(s) => {

@@ -25,6 +25,16 @@ impl TraceId {
         Self(tagged("trace/approval", &[iss.as_bytes(), jti.as_bytes()]))
     }
 
+    /// The trace of a re-identification: `iss` and `jti` of its claims.
+    pub fn reidentify(iss: &str, jti: &str) -> Self {
+        Self(tagged("trace/reidentify", &[iss.as_bytes(), jti.as_bytes()]))
+    }
+
+    /// The trace of a look into a table, under its random name.
+    pub fn sample(name: &str) -> Self {
+        Self(tagged("trace/sample", &[name.as_bytes()]))
+    }
+
     /// The trace of a record that was refused before anybody was identified: its coordinates in Kafka.
     pub fn rejected(topic: &str, partition: u64, offset: u64) -> Self {
         Self(tagged("trace/rejected", &[topic.as_bytes(), &partition.to_be_bytes(), &offset.to_be_bytes()]))

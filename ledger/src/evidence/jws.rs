@@ -23,6 +23,8 @@ pub const TYP_APPROVAL: &str = "countersign-approval+jwt";
 pub const TYP_ADMIN: &str = "countersign-admin+jwt";
 /// `typ` of the proof that a key's owner holds it.
 pub const TYP_POSSESSION: &str = "countersign-possession+jwt";
+/// `typ` of a request for the values behind tokens.
+pub const TYP_REIDENTIFY: &str = "countersign-reidentify+jwt";
 /// `typ` of a bearer token for reading over HTTP.
 pub const TYP_ACCESS: &str = "countersign-access+jwt";
 

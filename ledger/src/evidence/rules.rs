@@ -17,10 +17,25 @@
 use super::{
     digest::TraceId,
     rotation,
-    step::{DecidedColumn, Int, Kind, Step, Verdict},
+    step::{DecidedColumn, Int, Kind, ReidentifyDecided, Step, Verdict},
 };
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
+
+/// What a re-identification must say: all about what is answered, nothing where it is not.
+fn reidentify(s: &ReidentifyDecided) -> Result<Phase, Violation> {
+    let told = [&s.connection, &s.table, &s.column, &s.rule, &s.purpose];
+    let agrees = match s.verdict {
+        Verdict::Permit => told.iter().all(|name| name.is_some()) && s.refusal.is_none() && s.count > Int::ZERO,
+        Verdict::Deny => told.iter().all(|name| name.is_none()) && s.refusal.is_some(),
+        Verdict::NeedsApproval => false,
+    };
+    if agrees {
+        return Ok(Phase::Closed);
+    }
+    let why = "an answered re-identification names its column, its rule and how many values, a refused one its reason";
+    Err(Violation::Decision(why.into()))
+}
 
 /// Gives `then` where `trace` is the name that its first entry must have.
 fn named(found: &'static str, trace: TraceId, expected: TraceId, then: Phase) -> Result<Phase, Violation> {
@@ -372,6 +387,16 @@ impl TraceState {
                 let sorted = !s.classes.is_empty() && s.classes.is_sorted_by(|a, b| a.as_str() < b.as_str());
                 formed(found, "classes", "one or more, sorted", sorted)?;
                 named(found, trace, TraceId::read(&s.read), P::Closed)?
+            }
+            (P::Empty, Step::SourceSampled(s)) => {
+                formed(found, "sample", "32 lower-case hexadecimal digits", is_hex(&s.sample, 32))?;
+                self.subject = Some(s.identity.clone());
+                named(found, trace, TraceId::sample(&s.sample), P::Closed)?
+            }
+            (P::Empty, Step::ReidentifyDecided(s)) => {
+                self.subject = Some(s.identity.clone());
+                self.digest = Some(s.digest);
+                reidentify(s)?
             }
             _ => return Err(order),
         };

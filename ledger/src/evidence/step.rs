@@ -806,6 +806,78 @@ steps! {
         attempt: Int,
     }
 
+    /// Rows of a table are about to be looked at, to propose classes for the catalog. A trace of its own.
+    SourceSampled = "source.sampled" {
+        /// 32 random hexadecimal digits, which name the trace.
+        sample: String,
+        /// The pseudonym of the admin who asked.
+        identity: String,
+        /// The admin's key.
+        kid: String,
+        /// The index of the admin's `identity.registered` entry.
+        registered: Int,
+        /// The connection.
+        connection: String,
+        /// The table.
+        table: String,
+        /// The columns that are fetched.
+        columns: Vec<String>,
+        /// How many rows at most.
+        rows: Int,
+        /// The source's name for the state it shows.
+        snapshot: String,
+        /// Commitment to the exact statement (class `query`).
+        statement: Commitment,
+    }
+
+    /// Somebody asked for the values behind tokens, and was answered. Opens a trace of its own, and closes it.
+    ReidentifyDecided = "reidentify.decided" {
+        /// SHA-256 of the JWS signing input: the request's digest.
+        digest: Hash,
+        /// Commitment to the compact JWS (class `request`).
+        request: Commitment,
+        /// The caller's pseudonym.
+        identity: String,
+        /// The key that signed.
+        kid: String,
+        /// The index of the caller's `identity.registered` entry.
+        registered: Int,
+        /// The answer: permit or deny.
+        verdict: Verdict,
+        /// Why not; absent when the answer is yes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Reason>,
+        /// The policies that determined it, sorted.
+        policies: Vec<String>,
+        /// SHA-256 of the policy text.
+        policy: Hash,
+        /// SHA-256 of the catalog text.
+        catalog: Hash,
+        /// The time that policies saw, in seconds of Unix time.
+        time: Int,
+        /// The connection; absent when the answer is no, like the four after it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connection: Option<String>,
+        /// The table.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
+        /// The column.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        column: Option<String>,
+        /// The mask that is undone; it names the key domain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<String>,
+        /// The purpose that the tokens were made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<String>,
+        /// How many values were asked for.
+        count: Int,
+        /// The caller's own commitment to the tokens (class `reidentify`).
+        tokens: Commitment,
+        /// The caller's own commitment to the reason (class `reidentify`).
+        reason: Commitment,
+    }
+
     /// The request was permitted and came to nothing.
     RequestFailed = "request.failed" {
         /// Why.

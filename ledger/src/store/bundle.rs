@@ -274,6 +274,14 @@ fn choose(ledger: &Ledger, size: TreeSize, selection: &Selection) -> Result<BTre
                     Step::RequestReceived(_) => Kind::Request { identity: None, dataset: None },
                     Step::RequestRejected(_) | Step::PayloadHeld(_) => Kind::OfTime,
                     Step::PayloadRead(s) => s.of.map_or(Kind::OfTime, Kind::Answer),
+                    Step::SourceSampled(s) => Kind::Request {
+                        identity: Some(s.identity.clone()),
+                        dataset: Some(format!("{}.{}", s.connection, s.table)),
+                    },
+                    Step::ReidentifyDecided(s) => Kind::Request {
+                        identity: Some(s.identity.clone()),
+                        dataset: s.connection.as_ref().zip(s.table.as_ref()).map(|(c, t)| format!("{c}.{t}")),
+                    },
                     Step::ApprovalGranted(s) => Kind::Answer(s.request),
                     Step::ApprovalDenied(s) => Kind::Answer(s.request),
                     _ => Kind::Standing,

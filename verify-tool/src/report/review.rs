@@ -310,12 +310,15 @@ pub struct ExceptionRow {
 }
 
 /// The kinds of exceptions, in the order in which they are shown.
-pub const EXCEPTIONS: [&str; 10] = [
+pub const EXCEPTIONS: [&str; 13] = [
     "unclassified column delivered",
     "request vouched for by the service alone",
     "attempt superseded",
     "delivery not resolved",
     "approval taken back",
+    "values given back for tokens",
+    "values for tokens refused",
+    "table looked into for the catalog",
     "identity registered",
     "identity revoked",
     "groups changed",
@@ -715,6 +718,14 @@ impl Gatherer {
                 self.exception("payloads held or released", judged, word)
             }
             Step::PayloadRead(_) => self.exception("payloads read", judged, word),
+            Step::SourceSampled(_) => self.exception("table looked into for the catalog", judged, word),
+            Step::ReidentifyDecided(s) => {
+                let what = match s.refusal {
+                    None => "values given back for tokens",
+                    Some(_) => "values for tokens refused",
+                };
+                self.exception(what, judged, word);
+            }
             Step::IdentityRegistered(s) => {
                 let row = IdentityRow {
                     identity: s.identity.clone(),

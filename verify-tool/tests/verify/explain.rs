@@ -27,7 +27,7 @@ fn tells_a_story() {
     let ask = |name, caller| Ask { name, caller, groups: &[] }.trace().to_string();
     let masked = written.index["plain/masked-1"];
     let plain = [
-        "ledger  ledger.example/test at 291 entries: proven".to_owned(),
+        "ledger  ledger.example/test at 294 entries: proven".to_owned(),
         format!("entry {masked}  attested"),
         format!("entry {}  proven", written.index["plain/verified"]),
         format!("`reports` ({}) signed it, with the key registered at entry {}.", id("reports"), written.index["reports"]),
@@ -58,7 +58,7 @@ fn tells_a_story() {
         0,
         &["was packed into one file for `root`", "`identity` and `request` in the clear"],
     );
-    check(dir.path(), "291", 2, &["there is no entry 291 among 291"]);
+    check(dir.path(), "294", 2, &["there is no entry 294 among 294"]);
     check(dir.path(), &"0".repeat(64), 2, &["there is no trace"]);
     check(dir.path(), "plain", 2, &["use an entry's index"]);
     let json: serde_json::Value =
@@ -82,7 +82,7 @@ fn tells_what_is_broken() {
     let (exit, said) = explain(dir.path(), &written.index["aborted/end"].to_string(), &[]);
     assert!(exit == 1 && said.contains("BROKEN") && !said.contains(" broken\n"), "{said}");
     // Without a signed root nothing is proven.
-    let bundle = dir.path().join("tile/entries/001.p/35");
+    let bundle = dir.path().join("tile/entries/001.p/38");
     let mut bytes = std::fs::read(&bundle).unwrap();
     let last = bytes.len() - 3;
     bytes[last] ^= 1;

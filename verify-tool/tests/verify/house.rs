@@ -35,11 +35,11 @@ fn words_and_exit_codes() {
     put(&vkey, format!("{}\n", World::key()).as_bytes());
     let vkey = vkey.to_str().unwrap();
     let proven = [
-        "PROVEN: the 291 entries of ledger.example/test",
-        "size        291",
-        "2025-11-23T21:00:01.000000Z to 2025-11-23T21:04:51.000290Z",
+        "PROVEN: the 294 entries of ledger.example/test",
+        "size        294",
+        "2025-11-23T21:00:01.000000Z to 2025-11-23T21:04:54.000293Z",
         "4 delivered, 52 denied, 1 rejected, 2 failed, 1 waiting, 1 open; 1 attempts aborted",
-        "438 proven, 135 attested (the service's word), 0 broken",
+        "443 proven, 139 attested (the service's word), 0 broken",
     ];
     check(&["log", export, "--key", vkey], 0, &proven, &[]);
     check(&["log", export, "--key", vkey, "--tree-only"], 0, &["PROVEN", "not looked into"], &[]);

@@ -188,7 +188,7 @@ fn a_part_proves_what_is_there() {
     assert_eq!(answer.codes(), ["partial-evidence"]);
     let answer = log(&tar, &["--partial", "--require", "caller-signatures,approval-signatures,admin-signatures"]);
     assert_eq!(answer.exit, 0, "{}", answer.report);
-    assert_eq!(answer.report["log"]["size"], 291);
+    assert_eq!(answer.report["log"]["size"], 294);
     assert_eq!(answer.report["log"]["part"], case.approved().iter().filter(|(p, _)| p.starts_with("entry/")).count());
     assert!(answer.report["summary"].as_str().unwrap().contains("nothing shows what was left out"));
     let report = page(&tar, &["--partial"]);
@@ -220,7 +220,7 @@ fn a_part_that_is_bad() {
         files[at].1[100] ^= 1;
     });
     check("another root", 1, "root-mismatch", &|files| {
-        let at = file(files, "tile/0/001.p/35");
+        let at = file(files, "tile/0/001.p/38");
         files[at].1[100] ^= 1;
     });
     check("no tile", 3, "missing-file", &|files| {

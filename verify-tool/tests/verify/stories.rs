@@ -65,16 +65,16 @@ fn a_true_story_is_proven() {
     // Every payload is there: all signatures are proven, and what only the service can know is attested.
     for (kind, proven, attested) in [
         ("entries", written.entries.len(), 0),
-        ("caller-signatures", 60, 0),
+        ("caller-signatures", 62, 0),
         ("approval-signatures", 5, 0),
         ("admin-signatures", 13, 0),
         ("possession-proofs", 8, 0),
         ("obligations", 61, 0),
-        ("decisions", 0, 61),
-        ("statements", 0, 7),
+        ("decisions", 0, 63),
+        ("statements", 0, 8),
         ("mask-accounts", 0, 6),
         ("deliveries", 0, 5),
-        ("refusals", 0, 55),
+        ("refusals", 0, 56),
     ] {
         assert_eq!(claims["kinds"][kind]["proven"], proven, "{kind}");
         assert_eq!(claims["kinds"][kind]["attested"], attested, "{kind}");
@@ -319,6 +319,98 @@ fn the_beginning_and_administration() {
         },
         "possession",
     );
+}
+
+#[test]
+fn reidentifications() {
+    type Change = fn(&mut countersign_ledger::evidence::step::ReidentifyDecided);
+    let cases: &[(&str, Change, &str)] = &[
+        ("another column", |s| s.column = Some("phone".into()), "request-claims"),
+        ("another purpose", |s| s.purpose = Some("fraud".into()), "request-claims"),
+        ("other tokens", |s| s.tokens = Payload::new(Class::Reidentify, "[]").commitment(), "request-claims"),
+        ("another reason", |s| s.reason = s.tokens, "request-claims"),
+        ("one value more", |s| s.count = int(3), "request-answer"),
+        (
+            "another caller",
+            |s| (s.identity, s.kid, s.registered) = (id("carol"), kid("carol"), int(7)),
+            "request-signature",
+        ),
+        ("a caller that nobody registered", |s| s.identity = id("nobody"), "identity-unknown"),
+        ("a policy of before", |s| s.policy = Hash::from_bytes([1; 32]), "policy-not-in-force"),
+        ("a catalog of before", |s| s.catalog = Hash::from_bytes([1; 32]), "catalog-not-in-force"),
+        ("a connection that nobody registered", |s| s.connection = Some("other".into()), "connection-unknown"),
+        ("no column", |s| s.column = None, "decision-contradiction"),
+        ("no values", |s| s.count = int(0), "decision-contradiction"),
+        ("refused and answered", |s| s.refusal = Some(Reason::Forbidden), "decision-contradiction"),
+        ("once approved", |s| s.verdict = Verdict::NeedsApproval, "decision-contradiction"),
+    ];
+    for (what, change, code) in cases {
+        let change = *change;
+        check(what, |w| tweak!(w, "reidentified", ReidentifyDecided, |s| change(s)), code);
+    }
+    check(
+        "refused and yet said",
+        |w| tweak!(w, "not-reidentified", ReidentifyDecided, |s| s.column = Some("email".into())),
+        "decision-contradiction",
+    );
+    check(
+        "by an identity that was revoked",
+        |w| w.before("f00/received", |w| w.reidentified("late", "old", Verdict::Permit)),
+        "identity-revoked",
+    );
+    type More = &'static [(&'static str, u64, &'static str)];
+    let claims: &[(&str, More, &str)] = &[
+        ("valid for too long", &[("exp", START + 301, "")], "request-time"),
+        ("from the future", &[("iat", START + 900, ""), ("exp", START + 1000, "")], "request-time"),
+        ("over before it was asked", &[("iat", START - 300, ""), ("exp", START - 90, "")], "request-time"),
+        ("for another door", &[("aud", 0, "ledger.example/test/kafka")], "request-claims"),
+        ("in another name", &[("sub", 0, "carol")], "request-claims"),
+        ("for one it does not act for", &[("on_behalf_of", 0, "carol")], "request-claims"),
+    ];
+    for (what, more, code) in claims {
+        let more = *more;
+        check(
+            what,
+            |w| {
+                w.remove("reidentified");
+                w.before("f00/received", |w| w.reidentified_with("reidentified", "anna", Verdict::Permit, more));
+            },
+            code,
+        );
+    }
+    check("decided later", |w| tweak!(w, "reidentified", ReidentifyDecided, |s| s.time = int(END)), "decision-time");
+    check(
+        "under another name",
+        |w| {
+            let at = w.at("reidentified");
+            w.events[at].trace.0 = Hash::from_bytes([4; 32])
+        },
+        "request-claims",
+    );
+    check(
+        "twice",
+        |w| w.before("f00/received", |w| w.reidentified("reidentified", "anna", Verdict::Permit)),
+        "trace-closed",
+    );
+}
+
+#[test]
+fn looks_into_tables() {
+    check(
+        "by no admin",
+        |w| {
+            w.remove("sampled");
+            w.before("f00/received", |w| w.sampled("sampled", "reports"));
+        },
+        "identity-unknown",
+    );
+    check(
+        "of no connection",
+        |w| tweak!(w, "sampled", SourceSampled, |s| s.connection = "other".into()),
+        "connection-unknown",
+    );
+    check("under another name", |w| tweak!(w, "sampled", SourceSampled, |s| s.sample = "0".repeat(32)), "trace-name");
+    check("under no name", |w| tweak!(w, "sampled", SourceSampled, |s| s.sample = "zoe".into()), "story-subject");
 }
 
 #[test]
@@ -777,7 +869,7 @@ fn without_payloads_signatures_are_attested() {
     assert_eq!(answer.exit, 0);
     let kinds = &answer.report["story"]["claims"]["kinds"];
     assert_eq!(kinds["caller-signatures"]["proven"], 0);
-    assert_eq!(kinds["caller-signatures"]["attested"], 60);
+    assert_eq!(kinds["caller-signatures"]["attested"], 62);
     assert_eq!(kinds["admin-signatures"]["proven"], 0);
     expect("callers", &log(dir.path(), &["--require", "caller-signatures"]), 3, "required-attested");
     let both = log(dir.path(), &["--require", "caller-signatures,approval-signatures"]);

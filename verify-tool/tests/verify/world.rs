@@ -274,6 +274,9 @@ impl World {
         world.delivered(Ask { caller: "old", ..plain("by-old") }, 1);
         world.revoke("root", "old");
         world.set_groups("root", "carol", &["others", "stewards"]);
+        world.reidentified("reidentified", "anna", Verdict::Permit);
+        world.reidentified("not-reidentified", "reports", Verdict::Deny);
+        world.sampled("sampled", "root");
         for name in FILLERS {
             world.denied(plain(name));
         }
@@ -720,6 +723,81 @@ impl World {
     pub(crate) fn fail(&mut self, ask: Ask, reason: Reason) {
         self.add(format!("{}/end", ask.name), ask.trace(), move |c| {
             RequestFailed { reason, detail: Some(c.keep(Class::Detail, format!("detail of {}", ask.name))) }.into()
+        });
+    }
+
+    /// Values were given back for two tokens, or that was refused.
+    pub(crate) fn reidentified(&mut self, label: &'static str, by: &'static str, verdict: Verdict) {
+        self.reidentified_with(label, by, verdict, &[]);
+    }
+
+    /// The same, with more claims in its token, or others.
+    pub(crate) fn reidentified_with(
+        &mut self,
+        label: &'static str,
+        by: &'static str,
+        verdict: Verdict,
+        more: &'static [(&str, u64, &str)],
+    ) {
+        let jti = format!("jti-0123456789abcdef-{label}");
+        self.add(label, TraceId::reidentify(by, &jti), move |c| {
+            let tokens = c.keep(Class::Reidentify, r#"["tok_AAAA","tok_BBBB"]"#);
+            let reason = c.keep(Class::Reidentify, format!("reason of {label}"));
+            let mut claims = json!({"iss": by, "sub": by, "aud": format!("{ORIGIN}/http"), "iat": START,
+                "exp": START + 300, "jti": jti, "dataset": "shop.customers", "column": "email",
+                "purpose": "support", "tokens": tokens, "reason": reason});
+            for (name, number, text) in more {
+                claims[*name] = if text.is_empty() { json!(number) } else { json!(text) };
+            }
+            let request = token(jws::TYP_REIDENTIFY, by, &claims);
+            let text = String::from_utf8(request.clone()).unwrap();
+            let policy = c.earlier.iter().rev().find_map(|(_, _, _, s)| match s {
+                Step::PolicyChanged(s) => Some(s.digest),
+                _ => None,
+            });
+            let said = |text: &str| (verdict == Verdict::Permit).then(|| text.to_owned());
+            ReidentifyDecided {
+                digest: sha256(text.rsplit_once('.').unwrap().0.as_bytes()),
+                request: c.keep(Class::Request, request),
+                identity: id(by),
+                kid: kid(by),
+                registered: c.registered(by),
+                verdict,
+                refusal: (verdict == Verdict::Deny).then_some(Reason::Forbidden),
+                policies: vec!["policy0".into()],
+                policy: policy.unwrap(),
+                catalog: sha256(CATALOG.as_bytes()),
+                time: int(START),
+                connection: said("shop"),
+                table: said("customers"),
+                column: said("email"),
+                rule: said("token(people)"),
+                purpose: said("support"),
+                count: int(2),
+                tokens,
+                reason,
+            }
+            .into()
+        });
+    }
+
+    /// An admin looked into a table.
+    pub(crate) fn sampled(&mut self, label: &'static str, by: &'static str) {
+        let sample = format!("{:.32}", sha256(label.as_bytes()).to_string());
+        self.add(label, TraceId::sample(&sample), move |c| {
+            SourceSampled {
+                sample: sample.clone(),
+                identity: id(by),
+                kid: kid(by),
+                registered: c.registered(by),
+                connection: "shop".into(),
+                table: "customers".into(),
+                columns: vec!["id".into(), "email".into()],
+                rows: int(100),
+                snapshot: "1:1:".into(),
+                statement: c.keep(Class::Query, "select id, email from customers limit 100"),
+            }
+            .into()
         });
     }
 

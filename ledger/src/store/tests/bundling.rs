@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::evidence::archive::{BLOCK, Member, padding, read_header};
+use crate::evidence::step::{ReidentifyDecided, SourceSampled, Verdict};
 use crate::tlog::{TileHashes, TileId, TilePath, TileReader, inclusion_proof, root, verify_inclusion};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -83,6 +84,10 @@ fn a_part_holds_the_chosen_and_what_proves_them() {
         ledger.append(Append::following(request_trace(n), appended.head(), vec![verified(), denied()])).unwrap();
         ledger.append(rejected(n)).unwrap();
     }
+    // Looks into tables and re-identifications are somebody's, as requests are.
+    let (looked, given) = (TraceId::sample(&"5".repeat(32)), TraceId::reidentify("other", "jti"));
+    ledger.append(Append::opening(looked, vec![sampled("5".repeat(32))])).unwrap();
+    ledger.append(Append::opening(given, vec![reidentified()])).unwrap();
     let size = ledger.wait_published().unwrap().checkpoint().size;
     let entries = verify(&ledger);
     let seconds = |entry: &Entry| int(entry.at.get() / 1_000_000);
@@ -121,8 +126,52 @@ fn a_part_holds_the_chosen_and_what_proves_them() {
     let requests = |e: &Entry| (0..200).any(|n| e.trace == request_trace(n));
     check("identity", Selection { identity, ..nothing.clone() }, &requests);
     check("stranger", Selection { identity: Some("nobody".into()), ..nothing.clone() }, &|_| false);
-    check("dataset", Selection { dataset: Some("shop.customers".into()), ..nothing.clone() }, &|_| false);
+    let other = Some("other".to_owned());
+    check("other", Selection { identity: other, ..nothing.clone() }, &|e| e.trace == given);
+    let dataset = Some("shop.customers".into());
+    check("dataset", Selection { dataset, ..nothing.clone() }, &|e| [looked, given].contains(&e.trace));
     let from = Some(seconds(&entries[0]));
     check("time", Selection { from, ..nothing.clone() }, &|_| true);
     check("earlier", Selection { to: from, ..nothing }, &|_| false);
+}
+
+fn sampled(sample: String) -> Step {
+    SourceSampled {
+        sample,
+        identity: "admin".into(),
+        kid: "kid".into(),
+        registered: Int::ZERO,
+        connection: "shop".into(),
+        table: "customers".into(),
+        columns: vec!["id".into()],
+        rows: int(5),
+        snapshot: "1:1:".into(),
+        statement: Commitment::to(Class::Query, &[1; 32], b"select"),
+    }
+    .into()
+}
+
+fn reidentified() -> Step {
+    ReidentifyDecided {
+        digest: Hash::from_bytes([1; 32]),
+        request: Commitment::to(Class::Request, &[1; 32], b"request"),
+        identity: "other".into(),
+        kid: "kid".into(),
+        registered: Int::ZERO,
+        verdict: Verdict::Permit,
+        refusal: None,
+        policies: vec!["policy0".into()],
+        policy: Hash::from_bytes([2; 32]),
+        catalog: Hash::from_bytes([3; 32]),
+        time: int(5),
+        connection: Some("shop".into()),
+        table: Some("customers".into()),
+        column: Some("number".into()),
+        rule: Some("token(people)".into()),
+        purpose: Some("support".into()),
+        count: int(1),
+        tokens: Commitment::to(Class::Reidentify, &[1; 32], b"tokens"),
+        reason: Commitment::to(Class::Reidentify, &[1; 32], b"reason"),
+    }
+    .into()
 }
