@@ -57,7 +57,11 @@ fn check(trace: TraceId, steps: &[Step], expect: Result<(), &str>) {
     let mut state = TraceState::default();
     let (last, before) = steps.split_last().unwrap();
     before.iter().for_each(|step| state.apply(trace, step).unwrap());
+    let standing = state.clone();
     let result = state.apply(trace, last).map_err(|e| e.to_string());
+    if result.is_err() {
+        assert_eq!(state, standing, "what was refused has left something behind");
+    }
     match (expect, result) {
         (Ok(()), result) => assert_eq!(result, Ok(())),
         (Err(expect), Err(error)) => assert!(error.contains(expect), "{error}, expected {expect}"),
@@ -74,6 +78,7 @@ fn keys_follow_each_other_in_the_logs_trace() {
     check(log, &[created(), rotated(2, 3, 7)], Err("the old key"));
     check(log, &[rotated(1, 2, 7)], Err("may not follow"));
     check(log, &[created(), rotated(1, 1, 7)], Err("was in use before"));
+    check(TraceId::policy(), &[created()], Err("is not its name"));
 }
 
 #[test]

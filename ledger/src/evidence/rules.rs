@@ -237,14 +237,16 @@ impl TraceState {
         let order = Violation::Order { found, phase: self.phase };
         self.phase = match (self.phase, step) {
             (P::Empty, Step::LogCreated(s)) => {
+                let standing = named(found, trace, TraceId::log(), P::Standing)?;
                 self.subject = Some(s.key.clone());
-                named(found, trace, TraceId::log(), P::Standing)?
+                standing
             }
             (P::Standing, Step::LogKeyRotated(s)) => {
                 let old = self.subject.clone().unwrap_or_default();
                 rotation::check(&old, s).map_err(|e| Violation::Rotation(e.to_string()))?;
+                let standing = named(found, trace, TraceId::log(), P::Standing)?;
                 self.subject = Some(s.key.clone());
-                named(found, trace, TraceId::log(), P::Standing)?
+                standing
             }
             (P::Empty, Step::IdentityRegistered(s)) => {
                 if s.kind == Kind::Agent && s.owner.is_none() {
@@ -375,8 +377,9 @@ impl TraceState {
                 formed(found, "hold", "16 lower-case hexadecimal digits", is_hex(&s.hold, 16))?;
                 let sorted = !s.traces.is_empty() && s.traces.is_sorted_by(|a, b| a < b);
                 formed(found, "traces", "one or more, sorted", sorted)?;
+                let standing = named(found, trace, TraceId::hold(&s.hold), P::Standing)?;
                 self.subject = Some(s.hold.clone());
-                named(found, trace, TraceId::hold(&s.hold), P::Standing)?
+                standing
             }
             (P::Standing, Step::PayloadReleased(s)) => {
                 named(found, trace, TraceId::hold(&s.hold), P::Standing)?;
