@@ -220,6 +220,13 @@ impl<'de> Deserialize<'de> for Rule {
 }
 
 impl Obligations {
+    /// Whether what detectors find makes a difference.
+    pub fn detect(&self) -> bool {
+        let of_paths = self.columns.iter().flat_map(|column| &column.paths).map(|path| &path.rule);
+        let rules = self.columns.iter().map(|column| &column.rule).chain(of_paths);
+        rules.filter_map(Rule::mask).any(|mask| *mask == Mask::Detect)
+    }
+
     /// What holds where nothing may leave.
     pub fn none() -> Self {
         Self { columns: Vec::new(), rows: None, limit: Limits { rows: 0, bytes: 0, seconds: 0 } }

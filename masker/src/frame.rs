@@ -11,10 +11,11 @@ use crate::decide::{Obligations, Rule};
 use crate::nested;
 use crate::plan::Plan;
 use crate::schema::ColumnType;
-use crate::transform::{self, Mask, TokenKeys};
+use crate::transform::{self, Mask, Means};
 use polars::chunked_array::builder::AnonymousOwnedListBuilder;
 use polars::prelude::*;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Fetched rows, in the clear. It has no `Debug` and no way to look into it: the only thing to do with it is to [`mask`] it.
 pub struct Clear {
@@ -110,6 +111,8 @@ pub struct ColumnAccount {
     pub seen: u64,
     /// Cells replaced: none of a clear column; all cells for masks that hide even nulls, else the cells that weren't null.
     pub changed: u64,
+    /// Hits of the detectors by class, where they read the column as a whole.
+    pub hits: BTreeMap<String, u64>,
     /// What happened to what is inside of it, for each path of the obligation.
     pub paths: Vec<PathAccount>,
 }
@@ -158,8 +161,7 @@ pub fn mask(
     clear: Clear,
     obligations: &Obligations,
     plan: &Plan,
-    keys: &TokenKeys,
-    purpose: &str,
+    means: Means<'_>,
     seed: [u8; 32],
 ) -> Result<MaskedChunk, MaskError> {
     let rows = clear.height();
@@ -195,13 +197,14 @@ pub fn mask(
         };
         let paths = obligation.path_masks().collect::<Vec<_>>();
         let mut counts = Vec::new();
+        let mut hits = BTreeMap::new();
         let (series, output_type, changed) = match &applied {
             _ if !paths.is_empty() => {
                 let column = in_order()?;
                 let not_rebuilt = |error: Rebuild| error.of(name);
                 let column = if column_type.is_nested() { rebuild(&column).map_err(not_rebuilt)? } else { column };
                 let own = applied.as_ref();
-                let masked = nested::apply(&column, column_type, own, &paths, keys, purpose).map_err(internal)?;
+                let masked = nested::apply(&column, column_type, own, &paths, means).map_err(internal)?;
                 counts = masked.2;
                 let changed = match own {
                     None => 0,
@@ -213,10 +216,18 @@ pub fn mask(
             None => (in_order()?, column_type.clone(), 0),
             Some(mask) => {
                 let (series, changed) = if mask.reads_cells() {
-                    let series = transform::apply(mask, &in_order()?, column_type, keys, purpose).map_err(internal)?;
+                    let cells = in_order()?;
+                    let series = match transform::detected(mask, &cells, means.detectors) {
+                        Some(detected) => {
+                            let (series, counts) = detected.map_err(internal)?;
+                            hits = counts;
+                            series
+                        }
+                        None => transform::apply(mask, &cells, column_type, means).map_err(internal)?,
+                    };
                     (series, rows - column.null_count())
                 } else {
-                    (transform::apply(mask, column, column_type, keys, purpose).map_err(internal)?, rows)
+                    (transform::apply(mask, column, column_type, means).map_err(internal)?, rows)
                 };
                 (series, mask.output_type(column_type).unwrap_or_else(|| column_type.clone()), changed)
             }
@@ -233,6 +244,7 @@ pub fn mask(
             transform: applied.as_ref().map_or_else(|| "clear".to_owned(), Mask::to_string),
             seen: rows as u64,
             changed: changed as u64,
+            hits,
             paths: obligation
                 .paths
                 .iter()

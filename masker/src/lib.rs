@@ -37,4 +37,4 @@ pub use path::Path;
 pub use plan::Plan;
 pub use policy::{Action, Policies, Rate, Resource, Subject, permits};
 pub use schema::{ColumnType, TableSchema};
-pub use transform::{Mask, TokenKeys};
+pub use transform::{Mask, Means, TokenKeys};

@@ -10,8 +10,9 @@
 )]
 
 use countersign_masker::decide::{Ask, Decision, Rule, Verdict};
+use countersign_masker::detect::Detectors;
 use countersign_masker::{
-    Catalog, Clear, ColumnAccount, ColumnType, Mask, Policies, Subject, TableSchema, TokenKeys, decide, mask,
+    Catalog, Clear, ColumnAccount, ColumnType, Mask, Means, Policies, Subject, TableSchema, TokenKeys, decide, mask,
 };
 use polars::prelude::*;
 use polars_io::SerWriter;
@@ -226,8 +227,14 @@ fn renamed(frame: &DataFrame) -> DataFrame {
 
 fn output(decision: &Decision, frame: DataFrame, seed: [u8; 32]) -> Output {
     let plan = decision.plan.as_ref().unwrap();
-    let chunk =
-        mask(Clear::new(frame), &decision.obligations, plan, &TokenKeys::new([5; 32]), "reporting", seed).unwrap();
+    let chunk = mask(
+        Clear::new(frame),
+        &decision.obligations,
+        plan,
+        Means { keys: &TokenKeys::new([5; 32]), detectors: &Detectors::default(), purpose: "reporting" },
+        seed,
+    )
+    .unwrap();
     let rows = chunk.rows();
     let mut bytes = Vec::new();
     for (offset, len) in [(0, rows), (rows / 3, rows - rows / 3)] {

@@ -12,7 +12,8 @@
 
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{ColumnObligation, Obligations, Rule};
-use countersign_masker::{Clear, ColumnType, Mask, MaskError, MaskedChunk, Plan, TokenKeys, mask};
+use countersign_masker::detect::Detectors;
+use countersign_masker::{Clear, ColumnType, Mask, MaskError, MaskedChunk, Means, Plan, TokenKeys, mask};
 use polars::prelude::*;
 use polars_io::SerWriter;
 use polars_io::csv::write::CsvWriter;
@@ -244,7 +245,14 @@ fn plan_and_obligations(shuffle: bool) -> (Plan, Obligations) {
 
 fn masked(frame: DataFrame, shuffle: bool) -> MaskedChunk {
     let (plan, obligations) = plan_and_obligations(shuffle);
-    mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([7; 32]), "reporting", [9; 32]).unwrap()
+    mask(
+        Clear::new(frame),
+        &obligations,
+        &plan,
+        Means { keys: &TokenKeys::new([7; 32]), detectors: &Detectors::default(), purpose: "reporting" },
+        [9; 32],
+    )
+    .unwrap()
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
@@ -441,7 +449,15 @@ fn what_does_not_fit_is_refused_by_name() {
     let (plan, obligations) = plan_and_obligations(false);
     let keys = TokenKeys::new([7; 32]);
     let run = |frame: DataFrame, plan: &Plan, obligations: &Obligations| {
-        mask(Clear::new(frame), obligations, plan, &keys, "reporting", [9; 32]).map(|_| ()).unwrap_err()
+        mask(
+            Clear::new(frame),
+            obligations,
+            plan,
+            Means { keys: &keys, detectors: &Detectors::default(), purpose: "reporting" },
+            [9; 32],
+        )
+        .map(|_| ())
+        .unwrap_err()
     };
     assert_eq!(run(source().drop("born").unwrap(), &plan, &obligations), MaskError::MissingColumn("born".into()));
 
@@ -492,7 +508,14 @@ fn a_seed_gives_one_order() {
         let plan = Plan { columns, ..plan_and_obligations(true).0 };
         let frame = Int64Chunked::from_vec("id".into(), (0..rows as i64).collect()).into_column();
         let frame = DataFrame::new(rows, vec![frame]).unwrap();
-        let chunk = mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([0; 32]), "p", [seed; 32]).unwrap();
+        let chunk = mask(
+            Clear::new(frame),
+            &obligations,
+            &plan,
+            Means { keys: &TokenKeys::new([0; 32]), detectors: &Detectors::default(), purpose: "p" },
+            [seed; 32],
+        )
+        .unwrap();
         let part = chunk.part(0, rows).unwrap();
         part.frame().column("id").unwrap().i64().unwrap().iter().flatten().collect()
     };
@@ -546,7 +569,7 @@ proptest! {
                 Int32Chunked::from_iter_options("date".into(), numbers().map(|n| n.map(|n| n as i32))).into_date().into_column(),
                 Float64Chunked::from_iter_options("float".into(), numbers().map(|n| n.map(|n| n as f64))).into_column(),
             ]).unwrap();
-            let chunk = mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([1; 32]), "p", seed).unwrap();
+            let chunk = mask(Clear::new(frame), &obligations, &plan, Means { keys: &TokenKeys::new([1; 32]), detectors: &Detectors::default(), purpose: "p" }, seed).unwrap();
             let bytes: Vec<_> = encodings(chunk.part(0, rows).unwrap().frame());
             (bytes, chunk.account().to_vec())
         };

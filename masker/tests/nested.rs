@@ -9,7 +9,8 @@
 
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{ColumnObligation, Obligations, PathObligation, Rule};
-use countersign_masker::{Catalog, Clear, ColumnType, Mask, Plan, TableSchema, TokenKeys, mask};
+use countersign_masker::detect::Detectors;
+use countersign_masker::{Catalog, Clear, ColumnType, Mask, Means, Plan, TableSchema, TokenKeys, mask};
 use polars::prelude::*;
 
 fn rule(text: &str) -> Rule {
@@ -47,7 +48,14 @@ fn masked(
         max_seconds: 1,
     };
     let frame = DataFrame::new(rows, vec![column.with_name("c".into()).into_column()]).unwrap();
-    let chunk = mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([7; 32]), "reporting", [0; 32]).unwrap();
+    let chunk = mask(
+        Clear::new(frame),
+        &obligations,
+        &plan,
+        Means { keys: &TokenKeys::new([7; 32]), detectors: &Detectors::default(), purpose: "reporting" },
+        [0; 32],
+    )
+    .unwrap();
     let part = chunk.part(0, rows).unwrap();
     let column = part.frame().column("c").unwrap().as_materialized_series().clone();
     let masked_type = chunk.columns()[0].1.clone();

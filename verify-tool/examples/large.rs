@@ -448,6 +448,7 @@ impl Ledger {
                     transform: (*rule).into(),
                     seen: int(rows),
                     changed: int(if *rule == "clear" { 0 } else { rows }),
+                    hits: Vec::new(),
                     paths: Vec::new(),
                 };
                 let columns = story.columns.iter().map(column).collect();

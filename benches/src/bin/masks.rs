@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use countersign::pipeline::encode::{Format, encode};
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{Ask, ColumnObligation, Decision, Obligations, Rule, Verdict};
+use countersign_masker::detect::Detectors;
 use countersign_masker::{
-    Answers, Catalog, Clear, ColumnType, Mask, Plan, Policies, Subject, TableSchema, TokenKeys, decide, decide_with,
-    mask,
+    Answers, Catalog, Clear, ColumnType, Mask, Means, Plan, Policies, Subject, TableSchema, TokenKeys, decide,
+    decide_with, mask,
 };
 use polars::prelude::*;
 use std::hint::black_box;
@@ -117,7 +118,13 @@ fn masks() -> Result<()> {
         let (plan, obligations) = (plan(vec![("c".into(), column_type.clone())]), obligations(&[("c", rule)])?);
         let keys = TokenKeys::new([7; 32]);
         let took = median(|| {
-            let chunk = mask(Clear::new(frame.clone()), &obligations, &plan, &keys, "bench", [0; 32])?;
+            let chunk = mask(
+                Clear::new(frame.clone()),
+                &obligations,
+                &plan,
+                Means { keys: &keys, detectors: &Detectors::default(), purpose: "bench" },
+                [0; 32],
+            )?;
             black_box(chunk.part(0, ROWS)?);
             Ok(())
         })?;
@@ -189,7 +196,15 @@ fn whole() -> Result<()> {
     ];
     let obligations = obligations(&rules)?;
     let keys = TokenKeys::new([7; 32]);
-    let run = |plan: &Plan| mask(Clear::new(frame.clone()), &obligations, plan, &keys, "bench", [3; 32]);
+    let run = |plan: &Plan| {
+        mask(
+            Clear::new(frame.clone()),
+            &obligations,
+            plan,
+            Means { keys: &keys, detectors: &Detectors::default(), purpose: "bench" },
+            [3; 32],
+        )
+    };
     println!("\na chunk of {rows} rows, {} columns, 3 masked", rules.len());
     let show = |what: &str, took: Duration| {
         println!(
@@ -214,8 +229,7 @@ fn whole() -> Result<()> {
         Clear::new(frame.clone()),
         &self::obligations(&rules.map(|(name, _)| (name, "clear")))?,
         &plan,
-        &keys,
-        "b",
+        Means { keys: &keys, detectors: &Detectors::default(), purpose: "b" },
         [3; 32],
     )?;
     show("all clear: all of it as one part", median(|| Ok(drop(black_box(chunk.part(0, rows)?))))?);

@@ -2,9 +2,11 @@
 
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{Ask, ColumnObligation, Obligations, PathObligation, Rule};
+use countersign_masker::detect::Detectors;
 use countersign_masker::path::{MAX_PATHS, Path};
 use countersign_masker::{
-    Catalog, Clear, ColumnType, Mask, Plan, Policies, Subject, TableSchema, TokenKeys, decide, filter, mask as apply,
+    Catalog, Clear, ColumnType, Mask, Means, Plan, Policies, Subject, TableSchema, TokenKeys, decide, filter,
+    mask as apply,
 };
 use polars::prelude::{AnyValue, DataFrame, IntoColumn, NamedFrom, Series};
 
@@ -116,7 +118,9 @@ pub fn json(data: &[u8]) {
             max_seconds: 9,
         };
         let frame = DataFrame::new(1, vec![Series::new("c".into(), [cell]).into_column()]).unwrap();
-        let chunk = apply(Clear::new(frame), &obligations, &plan, &TokenKeys::new([1; 32]), "p", [1; 32]).unwrap();
+        let (keys, detectors) = (TokenKeys::new([1; 32]), Detectors::default());
+        let means = Means { keys: &keys, detectors: &detectors, purpose: "p" };
+        let chunk = apply(Clear::new(frame), &obligations, &plan, means, [1; 32]).unwrap();
         let part = chunk.part(0, 1).unwrap();
         let is_json = |text: &str| serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok();
         if let Ok(AnyValue::String(masked)) = part.frame().column("c").unwrap().get(0) {

@@ -6,20 +6,21 @@ use super::request::{DecisionDocument, split_dataset};
 use super::status::{Status, Word};
 use super::{Core, Fault, now};
 use crate::broker::{BrokerError, Outgoing, Reader, Transactor, TxError, partition_of};
-use crate::identity::Identity;
 use crate::identity::claims::RequestClaims;
+use crate::identity::{Identity, Registry};
 use crate::source::SourceError;
 use countersign_ledger::evidence::digest::tagged;
 use countersign_ledger::evidence::jws::Unverified;
 use countersign_ledger::evidence::step::{
-    ChunkMasked, DeliveryIntended, Int, MaskedColumn, MaskedPath, RequestReceived, SourceQueried,
+    ChunkMasked, ClassHits, DeliveryIntended, Int, MaskedColumn, MaskedPath, RequestReceived, SourceQueried,
 };
 use countersign_ledger::evidence::{
     Class, Commitment, Phase, Reason, RowsOf, Salt, Step, TraceId, TraceState, chunk_commitment, part_digest,
 };
 use countersign_ledger::store::{Append, AppendError, Appended, Durable, Payload};
 use countersign_ledger::tlog::Hash;
-use countersign_masker::{Clear, MaskedChunk, Obligations, Plan};
+use countersign_masker::detect::Detectors;
+use countersign_masker::{Clear, MaskedChunk, Means, Obligations, Plan};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Permitted {
     obligations: Arc<Obligations>,
     /// How it is fetched.
     plan: Arc<Plan>,
+    /// The digest of the catalog that the decision rests on.
+    catalog: Hash,
     /// Until when the approvals count, Unix seconds.
     approved_until: Option<u64>,
 }
@@ -149,6 +152,7 @@ impl Permitted {
             claims,
             obligations: Arc::new(obligations),
             plan: Arc::new(plan),
+            catalog: decided.catalog,
             approved_until,
         }))
     }
@@ -195,6 +199,16 @@ impl Permitted {
     fn deadline(&self) -> u64 {
         let registered = self.relied_on().map(|identity| identity.not_after).min();
         self.approved_until.unwrap_or(u64::MAX).min(registered.unwrap_or(0))
+    }
+
+    /// What is looked for in text: what the catalog says that the decision rests on.
+    fn detectors(&self, registry: &Registry) -> Result<Detectors, Stop> {
+        if !self.obligations.detect() {
+            return Ok(Detectors::default());
+        }
+        let catalog = registry.catalog.as_ref().filter(|catalog| catalog.digest == self.catalog);
+        let changed = || Stop::Failed(Reason::MaskFailed, "its detectors have changed since the decision".into());
+        Ok(catalog.ok_or_else(changed)?.value.detectors())
     }
 
     /// Appends steps to the trace, under the guards.
@@ -277,9 +291,10 @@ impl Fetched {
         // The order of rows must not be guessable from anything that is delivered, so its seed is drawn for itself.
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| Fault::Other(format!("no random numbers from the system: {e}")))?;
-        let chunk: MaskedChunk =
-            countersign_masker::mask(clear, &work.obligations, &work.plan, &core.tokens, &work.claims.purpose, seed)
-                .map_err(|e| fail(e.to_string()))?;
+        let detectors = work.detectors(&core.registry.load())?;
+        let means = Means { keys: &core.tokens, detectors: &detectors, purpose: &work.claims.purpose };
+        let chunk: MaskedChunk = countersign_masker::mask(clear, &work.obligations, &work.plan, means, seed)
+            .map_err(|e| fail(e.to_string()))?;
         let format = Format::from_name(&work.claims.format)
             .ok_or_else(|| Stop::Failed(Reason::BadFormat, "unknown format".into()))?;
         let parts = encode::encode(&chunk, format, core.config.service.max_record_bytes)
@@ -292,6 +307,9 @@ impl Fetched {
             transform: a.transform.clone(),
             seen: Int::saturating(a.seen),
             changed: Int::saturating(a.changed),
+            hits: (a.hits.iter())
+                .map(|(class, count)| ClassHits { class: class.clone(), count: Int::saturating(*count) })
+                .collect(),
             paths: a
                 .paths
                 .iter()

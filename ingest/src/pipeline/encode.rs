@@ -142,7 +142,8 @@ mod tests {
     use super::*;
     use countersign_masker::catalog::Limits;
     use countersign_masker::decide::{ColumnObligation, Obligations, PathObligation, Rule};
-    use countersign_masker::{Clear, ColumnType, Mask, Plan, TokenKeys};
+    use countersign_masker::detect::Detectors;
+    use countersign_masker::{Clear, ColumnType, Mask, Means, Plan, TokenKeys};
     use polars::prelude::{DataType, IntoColumn, NamedFrom, Series};
 
     /// Columns that no caller may learn anything of but what their masks tell, all of which stands in `told`.
@@ -191,8 +192,14 @@ mod tests {
         });
         let obligations = Obligations { columns: columns_of.collect(), rows: None, limit: limits };
         let frame = DataFrame::new(told.len(), columns.into_iter().map(Series::into_column).collect()).unwrap();
-        countersign_masker::mask(Clear::new(frame), &obligations, &plan, &TokenKeys::new([1; 32]), "p", [2; 32])
-            .unwrap()
+        countersign_masker::mask(
+            Clear::new(frame),
+            &obligations,
+            &plan,
+            Means { keys: &TokenKeys::new([1; 32]), detectors: &Detectors::default(), purpose: "p" },
+            [2; 32],
+        )
+        .unwrap()
     }
 
     /// Rows that differ only in what masks hide are cut into the same parts of the same bytes, however large the parts may be.

@@ -114,6 +114,25 @@ fn values_for_tokens() {
 }
 
 #[test]
+fn what_detectors_find_is_masked_and_counted() {
+    let world = World::shared();
+    let wish = Wish { dataset: "files.notes".into(), ..people(&["id", "text"]) };
+    let (trace, answer) = world.ask("reports", &wish).unwrap();
+    assert_eq!(answer.status.status, Word::Delivered, "{:?}", answer.status);
+    let mut texts = cells(&answer.parts, "text");
+    texts.sort();
+    let expected: Vec<String> = (0..6).map(|n| format!("note {n}: [pii.email], badge [acme.badge]")).collect();
+    assert_eq!(texts, expected);
+    let story = world.story(trace).unwrap();
+    let masked = story.iter().find_map(|step| if let Step::ChunkMasked(s) = step { Some(s) } else { None }).unwrap();
+    let hits: Vec<_> = masked.columns[1].hits.iter().map(|hit| (hit.class.as_str(), hit.count.get())).collect();
+    assert_eq!(hits, [("acme.badge", 6), ("pii.email", 6)]);
+    let entries = serde_json::to_string(&masked.columns).unwrap();
+    assert!(!entries.contains("found.in") && !entries.contains("ACME-"), "a hit is told by its value");
+    world.prove().unwrap();
+}
+
+#[test]
 fn old_tokens_outlive_their_key() {
     let mut world = World::start("").unwrap();
     let tokens = |world: &World| {

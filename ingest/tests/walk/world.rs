@@ -176,6 +176,9 @@ impl World {
         let mut csv = String::from("id,number,code,note\n");
         (0..8).for_each(|n| csv += &format!("{n},Membersecret-{n},7700-000{n},nothing\n"));
         std::fs::write(self.data().join("members.csv"), csv)?;
+        let mut csv = String::from("id,text\n");
+        (0..6).for_each(|n| csv += &format!("{n},\"note {n}: found.in{n}@example.org, badge ACME-10000{n}\"\n"));
+        std::fs::write(self.data().join("notes.csv"), csv)?;
         let mut csv = String::from("mail,card,word\n");
         (0..40).for_each(|n| csv += &format!("scanned{n}@example.org,4111 1111 1111 1111,w{n}\n"));
         std::fs::write(self.data().join("unlisted.csv"), csv)?;

@@ -498,6 +498,16 @@ impl TraceState {
             if rule == "clear" && (did.transform != "clear" || did.changed != Int::ZERO) {
                 return Err(Violation::Account(format!("`{column}` is clear, yet `{}` ran", did.transform)));
             }
+            let in_order = did.hits.is_sorted_by(|a, b| a.class < b.class);
+            if !did.hits.is_empty() && did.transform != "detect"
+                || !in_order
+                || did.hits.iter().any(|hit| hit.count == Int::ZERO)
+            {
+                return Err(Violation::Account(format!(
+                    "`{column}`: hits that `{}` cannot have counted",
+                    did.transform
+                )));
+            }
             if rule != "clear" && did.transform == "clear" {
                 return Err(Violation::Account(format!("`{column}` is masked by `{rule}`, yet nothing ran")));
             }
@@ -532,5 +542,45 @@ impl TraceState {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::step::{ChunkMasked, ClassHits, MaskedColumn};
+
+    #[test]
+    fn hits_are_counted_by_the_mask_that_looks_for_them() {
+        type Hits<'a> = &'a [(&'a str, u64)];
+        let cases: &[(&str, Hits<'_>, bool)] = &[
+            ("detect", &[], true),
+            ("detect", &[("fin.card", 1), ("pii.email", 7)], true),
+            ("detect", &[("pii.email", 7), ("fin.card", 1)], false),
+            ("detect", &[("fin.card", 1), ("fin.card", 1)], false),
+            ("detect", &[("fin.card", 0)], false),
+            ("email", &[("pii.email", 7)], false),
+            ("null", &[("pii.email", 7)], false),
+        ];
+        for (mask, hits, counts) in cases {
+            let (column, class, rule) = ("note".to_owned(), "text".to_owned(), (*mask).to_owned());
+            let decided = DecidedColumn { column, class, rule, paths: vec![] };
+            let did = MaskedColumn {
+                column: decided.column.clone(),
+                class: decided.class.clone(),
+                rule: decided.rule.clone(),
+                transform: (*mask).into(),
+                seen: Int::ONE,
+                changed: Int::ONE,
+                hits: hits
+                    .iter()
+                    .map(|(class, count)| ClassHits { class: (*class).into(), count: Int::saturating(*count) })
+                    .collect(),
+                paths: vec![],
+            };
+            let state = TraceState { columns: vec![decided], ..TraceState::default() };
+            let account = ChunkMasked { attempt: Int::ONE, rows: Int::ONE, columns: vec![did], rows_root: None };
+            assert_eq!(state.expect_account(&account).is_ok(), *counts, "{mask} {hits:?}");
+        }
     }
 }

@@ -348,9 +348,22 @@ pub struct MaskedColumn {
     pub seen: Int,
     /// Cells whose value was replaced.
     pub changed: Int,
+    /// What the detectors found, where the transform is `detect`: one entry a class, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hits: Vec<ClassHits>,
     /// What it did to what is inside, for each path of the decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<MaskedPath>,
+}
+
+/// How often the detectors found a class in a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassHits {
+    /// The class, such as `fin.card`.
+    pub class: String,
+    /// Hits, one at least.
+    pub count: Int,
 }
 
 /// What the masker did to a part of one column.

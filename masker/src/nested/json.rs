@@ -127,7 +127,7 @@ impl Group {
         let cells =
             StringChunked::from_iter_values("json".into(), self.values.iter().map(String::as_str)).into_series();
         let cells = cells.strict_cast(&column_type.dtype())?;
-        let masked = transform::apply(&mask, &cells, &column_type, masking.keys, masking.purpose)?;
+        let masked = transform::apply(&mask, &cells, &column_type, masking.means)?;
         let is_string = mask.output_type(&column_type) == Some(ColumnType::Text);
         let masked = masked.cast(&DataType::String)?;
         let spelled = |value: &str| if is_string { quoted(value) } else { value.to_owned() };

@@ -16,7 +16,7 @@ mod json;
 
 use crate::path::{Path, Place, Walk};
 use crate::schema::ColumnType;
-use crate::transform::{self, Mask, TokenKeys};
+use crate::transform::{self, Mask, Means};
 use polars::prelude::*;
 use std::fmt;
 
@@ -42,13 +42,12 @@ pub(crate) fn apply(
     column_type: &ColumnType,
     own: Option<&Mask>,
     paths: &[PathMask<'_>],
-    keys: &TokenKeys,
-    purpose: &str,
+    means: Means<'_>,
 ) -> PolarsResult<(Series, ColumnType, Vec<Count>)> {
     let (walk, root) = Walk::new(column.name(), paths.iter().map(|(path, _)| *path));
     let masks = paths.iter().map(|(_, mask)| *mask).collect::<Vec<_>>();
     let counts = vec![Count::default(); paths.len()];
-    let mut masking = Masking { walk, own, masks, keys, purpose, counts };
+    let mut masking = Masking { walk, own, masks, means, counts };
     let (masked, masked_type) = masking.cells(column, column_type, root)?;
     Ok((masked.with_name(column.name().clone()), masked_type, masking.counts))
 }
@@ -58,8 +57,7 @@ struct Masking<'a> {
     walk: Walk<'a>,
     own: Option<&'a Mask>,
     masks: Vec<Option<&'a Mask>>,
-    keys: &'a TokenKeys,
-    purpose: &'a str,
+    means: Means<'a>,
     counts: Vec<Count>,
 }
 
@@ -137,7 +135,7 @@ impl Masking<'_> {
         let mask = mask.fitted(column_type);
         let changed = if mask.reads_cells() { cells.len() - cells.null_count() } else { cells.len() };
         self.count(here.addressed, cells.len(), changed);
-        let masked = transform::apply(&mask, cells, column_type, self.keys, self.purpose)?;
+        let masked = transform::apply(&mask, cells, column_type, self.means)?;
         Ok((masked, mask.output_type(column_type).unwrap_or_else(|| column_type.clone())))
     }
 }

@@ -9,6 +9,7 @@
 //! | `constant("x")` | texts | `x` | nothing, as above |
 //! | `keep_first(n)` | texts, integers | its first `n` characters (code points) and `*****`, if it has more | those, and whether there are more than `n` |
 //! | `keep_last(n)` | texts, integers | `*****` and its last `n` characters, likewise | as above |
+//! | `detect` | text | the same, what the detectors find ([`crate::detect`], the catalog's own among them) replaced by its class: `[pii.phone]` | all that they don't find, and where hits of which class stood |
 //! | `email` | text | `a***@***.org` | the first character of a local part of two or more, the top-level domain, whether it is an address |
 //! | `zip3` | text | the first three digits of a ZIP code; `000` where at most 20,000 people live in that area (HIPAA) | the area, whether it is a ZIP code |
 //! | `ip_prefix(a, b)` | text | the network of `a` bits (IPv4) or `b` bits (IPv6) that an address is in, `10.1.0.0/16` | the network, whether it is an address |
@@ -63,6 +64,7 @@
 //! of the last column, else `redact`. So the masks form a join-semilattice, and the order in which policies are joined makes
 //! no difference.
 
+mod detected;
 mod ff1;
 mod fpe;
 mod numbers;
@@ -76,9 +78,11 @@ pub use numbers::Number;
 pub use time::Unit;
 pub use token::{RevealError, TokenKeys};
 
+use crate::detect::Detectors;
 use crate::schema::ColumnType;
 use numbers::Told;
 use polars::prelude::*;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
@@ -102,6 +106,8 @@ pub enum Mask {
     KeepFirst(usize),
     /// The last so many characters stay.
     KeepLast(usize),
+    /// What the detectors find in text becomes the name of its class.
+    Detect,
     /// `ada@mail.example.org` becomes `a***@***.org`.
     Email,
     /// ZIP codes become their three-digit areas.
@@ -141,7 +147,7 @@ pub enum Mask {
 pub enum UnknownMask {
     /// It isn't written as any mask is.
     #[error(
-        "`{0}` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), email, zip3, ip_prefix(a, b), \
+        "`{0}` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), detect, email, zip3, ip_prefix(a, b), \
          year_only, truncate(unit), date_shift(days, domain), round(step), bucket(size), range(a, b, …), token(domain), \
          ff1(domain, alphabet)"
     )]
@@ -184,6 +190,7 @@ impl Mask {
             ("constant", [_, ..]) => Self::Constant(unquote(inside?)?),
             ("keep_first", [kept]) => Self::KeepFirst(integer(kept, 1, MAX_KEPT)?),
             ("keep_last", [kept]) => Self::KeepLast(integer(kept, 1, MAX_KEPT)?),
+            ("detect", []) => Self::Detect,
             ("email", []) => Self::Email,
             ("zip3", []) => Self::Zip3,
             ("ip_prefix", [v4, v6]) => Self::IpPrefix { v4: integer(v4, 0, 31)?, v6: integer(v6, 0, 127)? },
@@ -256,7 +263,7 @@ impl Mask {
             Self::Redact => Some(if column.is_text() { text() } else { same() }),
             Self::Constant(_) => column.is_text().then(text),
             Self::KeepFirst(_) | Self::KeepLast(_) | Self::Token(_) => (column.is_text() || is_integer).then(text),
-            Self::Email | Self::Zip3 | Self::IpPrefix { .. } => is_text.then(text),
+            Self::Detect | Self::Email | Self::Zip3 | Self::IpPrefix { .. } => is_text.then(text),
             Self::YearOnly | Self::Truncate(Unit::Month) => (is_text || time::is_dated(column)).then(same),
             Self::Truncate(_) => (is_text || time::is_timestamp(column)).then(same),
             Self::DateShift { .. } => time::is_dated(column).then(same),
@@ -293,6 +300,7 @@ impl fmt::Display for Mask {
             Self::Redact => f.write_str("redact"),
             Self::KeepFirst(kept) => write!(f, "keep_first({kept})"),
             Self::KeepLast(kept) => write!(f, "keep_last({kept})"),
+            Self::Detect => f.write_str("detect"),
             Self::Email => f.write_str("email"),
             Self::Zip3 => f.write_str("zip3"),
             Self::IpPrefix { v4, v6 } => write!(f, "ip_prefix({v4}, {v6})"),
@@ -341,12 +349,13 @@ fn domain(text: &str) -> Option<String> {
 
 /// The names of the masks that fit a type, for messages.
 pub(crate) fn fitting(column: &ColumnType) -> String {
-    const SAMPLES: [&str; 16] = [
+    const SAMPLES: [&str; 17] = [
         "null",
         "redact",
         "constant(\"\")",
         "keep_first(1)",
         "keep_last(1)",
+        "detect",
         "email",
         "zip3",
         "ip_prefix(0, 0)",
@@ -371,15 +380,30 @@ pub(crate) fn fitting(column: &ColumnType) -> String {
 // ---------------------------------------------------------------------------------------------------------------------------
 // Columns
 
-/// Masks a whole column of the type `column_type`, which the mask must fit. The result's name and length are the column's,
-/// its type is [`Mask::output_type`].
-pub(crate) fn apply(
+/// What masks need beside cells.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// The keys of pseudonyms.
+    pub keys: &'a TokenKeys,
+    /// What is looked for in text.
+    pub detectors: &'a Detectors,
+    /// What the rows are for: pseudonyms for different purposes cannot be joined.
+    pub purpose: &'a str,
+}
+
+/// The masked column with the number of hits of each class, where the mask looks for any.
+pub(crate) fn detected(
     mask: &Mask,
     column: &Series,
-    column_type: &ColumnType,
-    keys: &TokenKeys,
-    purpose: &str,
-) -> PolarsResult<Series> {
+    detectors: &Detectors,
+) -> Option<PolarsResult<(Series, BTreeMap<String, u64>)>> {
+    (*mask == Mask::Detect).then(|| detected::column(column, detectors))
+}
+
+/// Masks a whole column of the type `column_type`, which the mask must fit. The result's name and length are the column's,
+/// its type is [`Mask::output_type`].
+pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, means: Means<'_>) -> PolarsResult<Series> {
+    let Means { keys, detectors, purpose } = means;
     let (name, rows) = (column.name().clone(), column.len());
     match mask {
         Mask::Redact if column_type.is_text() => Ok(StringChunked::full(name, REDACTED, rows).into_series()),
@@ -387,6 +411,7 @@ pub(crate) fn apply(
         Mask::Constant(text) => Ok(StringChunked::full(name, text, rows).into_series()),
         Mask::KeepFirst(kept) => map_each(column, |text, out| text::keep_first(text, *kept, out)),
         Mask::KeepLast(kept) => map_each(column, |text, out| text::keep_last(text, *kept, out)),
+        Mask::Detect => detected::column(column, detectors).map(|(masked, _)| masked),
         Mask::Email => map_each(column, text::email),
         Mask::Zip3 => map_each(column, text::zip3),
         Mask::IpPrefix { v4, v6 } => map_each(column, |text, out| text::ip_prefix(text, *v4, *v6, out)),

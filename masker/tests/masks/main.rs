@@ -17,17 +17,17 @@ mod time;
 
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{ColumnObligation, Obligations, Rule};
-use countersign_masker::{Clear, ColumnType, Mask, Plan, TokenKeys, civil, mask};
+use countersign_masker::detect::Detectors;
+use countersign_masker::{Clear, ColumnType, Mask, MaskedChunk, Means, Plan, TokenKeys, civil, mask};
 use polars::prelude::*;
 
-/// Masks one column and returns its type and cells as they leave.
-fn masked_with(
-    keys: &TokenKeys,
-    purpose: &str,
-    rule: &str,
-    column: Series,
-    column_type: &ColumnType,
-) -> (ColumnType, Series) {
+/// Masks one column.
+fn chunk_of(keys: &TokenKeys, purpose: &str, rule: &str, column: Series, column_type: &ColumnType) -> MaskedChunk {
+    chunk_with(Means { keys, detectors: &Detectors::default(), purpose }, rule, column, column_type)
+}
+
+/// The same with detectors of one's own.
+fn chunk_with(means: Means<'_>, rule: &str, column: Series, column_type: &ColumnType) -> MaskedChunk {
     let rows = column.len();
     let rule = Rule::Mask(Mask::parse(rule).unwrap());
     let limit = Limits { rows: 1000, bytes: 1000, seconds: 1 };
@@ -44,8 +44,19 @@ fn masked_with(
         max_seconds: 1,
     };
     let frame = DataFrame::new(rows, vec![column.with_name("c".into()).into_column()]).unwrap();
-    let chunk = mask(Clear::new(frame), &obligations, &plan, keys, purpose, [0; 32]).unwrap();
-    let part = chunk.part(0, rows).unwrap();
+    mask(Clear::new(frame), &obligations, &plan, means, [0; 32]).unwrap()
+}
+
+/// Masks one column and returns its type and cells as they leave.
+fn masked_with(
+    keys: &TokenKeys,
+    purpose: &str,
+    rule: &str,
+    column: Series,
+    column_type: &ColumnType,
+) -> (ColumnType, Series) {
+    let chunk = chunk_of(keys, purpose, rule, column, column_type);
+    let part = chunk.part(0, chunk.rows()).unwrap();
     (chunk.columns()[0].1.clone(), part.frame().column("c").unwrap().as_materialized_series().clone())
 }
 

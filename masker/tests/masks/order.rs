@@ -32,7 +32,7 @@ fn family() -> impl Strategy<Value = BoxedStrategy<Mask>> {
         subsequence(bounds, 1..=8).prop_map(move |bounds| parsed(format!("range({})", bounds.join(", ")))).boxed(),
         select(domains).prop_map(parsed).boxed(),
         "[ab]{0,1}".prop_map(Mask::Constant).boxed(),
-        select(vec![Mask::Null, Mask::Redact, Mask::Email, Mask::Zip3]).boxed(),
+        select(vec![Mask::Null, Mask::Redact, Mask::Detect, Mask::Email, Mask::Zip3]).boxed(),
     ])
 }
 

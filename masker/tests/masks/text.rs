@@ -1,7 +1,7 @@
 //! Masks of text, and those of all types.
 
-use crate::{check, masked, texts};
-use countersign_masker::ColumnType;
+use crate::{check, chunk_of, chunk_with, keys, masked, text_column, texts};
+use countersign_masker::{Catalog, ColumnType, Means};
 use polars::prelude::*;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -22,6 +22,67 @@ fn every_type() {
     }
     let cells = [None, Some("a")];
     assert_eq!(texts("constant(\"x\")", &cells, &ColumnType::Text), [Some("x".to_owned()), Some("x".to_owned())]);
+}
+
+#[test]
+fn detect() {
+    check(
+        "text",
+        "detect",
+        &[
+            ("", ""),
+            ("nothing here", "nothing here"),
+            ("größe 42, ada@example.org!", "größe 42, [pii.email]!"),
+            ("card 4111 1111 1111 1111, ssn 078-05-1123", "card [fin.card], ssn [id.us.ssn]"),
+            ("日本 +81 90 1234 5678 です", "日本 [pii.phone] です"),
+        ],
+    );
+}
+
+/// Hits are counted by class; no other mask counts any.
+#[test]
+fn detect_counts_by_class() {
+    let cells = [
+        Some("ada@example.org, bob@example.org"),
+        None,
+        Some("4111 1111 1111 1111"),
+        Some("nothing"),
+        Some("c@example.org"),
+    ];
+    let account = |rule: &str| {
+        let chunk = chunk_of(&keys(7), "reporting", rule, text_column(&cells), &ColumnType::Text);
+        chunk.account()[0].clone()
+    };
+    let detected = account("detect");
+    let hits: Vec<_> = detected.hits.iter().map(|(class, count)| (class.as_str(), *count)).collect();
+    assert_eq!(hits, [("fin.card", 1), ("pii.email", 3)]);
+    assert_eq!((detected.transform.as_str(), detected.seen, detected.changed), ("detect", 5, 4));
+    assert!(account("email").hits.is_empty());
+}
+
+/// A catalog's own detectors are looked for as the built-in ones are.
+#[test]
+fn detect_finds_what_the_catalog_names() {
+    let catalog = "purposes = []\n[detectors.\"acme.badge\"]\npattern = 'ACME-[0-9]{6}'\n";
+    let detectors = Catalog::parse("catalog.toml", catalog).unwrap().detectors();
+    let means = Means { keys: &keys(7), detectors: &detectors, purpose: "reporting" };
+    let column = text_column(&[Some("badge ACME-123456 of ada@example.org")]);
+    let chunk = chunk_with(means, "detect", column, &ColumnType::Text);
+    let masked = chunk.part(0, 1).unwrap();
+    let cell = masked.frame().column("c").unwrap().str().unwrap().get(0).unwrap().to_owned();
+    assert_eq!(cell, "badge [acme.badge] of [pii.email]");
+    let hits: Vec<_> = chunk.account()[0].hits.iter().map(|(class, count)| (class.as_str(), *count)).collect();
+    assert_eq!(hits, [("acme.badge", 1), ("pii.email", 1)]);
+}
+
+proptest! {
+    /// Of a hit nothing is left but its class and place.
+    #[test]
+    fn detect_tells_nothing_of_a_hit(one in "[a-z]{1,12}@[a-z]{2,12}[.]org", other in "[a-z]{1,12}@[a-z]{2,12}[.]org") {
+        let masked = |mail: &str| texts("detect", &[Some(&*format!("write to {mail}, please"))], &ColumnType::Text);
+        prop_assert_eq!(masked(&one), masked(&other));
+        prop_assert_eq!(masked(&one), [Some("write to [pii.email], please".to_owned())]);
+    }
 }
 
 #[test]

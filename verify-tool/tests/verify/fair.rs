@@ -497,6 +497,7 @@ impl Fair {
                 transform: (*rule).into(),
                 seen: int(rows),
                 changed: int(changed),
+                hits: Vec::new(),
                 paths: Vec::new(),
             }
         });

@@ -3,7 +3,7 @@
 
 use crate::world::{Ask, END, Payload, START, World, id, int, kid, tweak};
 use crate::{expect, log};
-use countersign_ledger::evidence::step::{Alg, DeliveryCommitted, Kind, RequestDenied, Verdict};
+use countersign_ledger::evidence::step::{Alg, ClassHits, DeliveryCommitted, Kind, RequestDenied, Verdict};
 use countersign_ledger::evidence::{Class, Entry, Reason, TraceId, TraceState};
 use countersign_ledger::tlog::Hash;
 use std::collections::HashMap;
@@ -167,6 +167,12 @@ fn mask_accounts() {
     check(
         "cells left out",
         |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].seen = int(2)),
+        "mask-account",
+    );
+    let hits = vec![ClassHits { class: "fin.card".into(), count: int(1) }];
+    check(
+        "hits of a mask that looks for none",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].hits = hits.clone()),
         "mask-account",
     );
     check(

@@ -674,6 +674,7 @@ impl World {
                 transform: rule.into(),
                 seen: int(3),
                 changed: int(changed),
+                hits: Vec::new(),
                 paths: Vec::new(),
             };
             let mut columns = vec![column("id", "key", "clear", 0), column("email", "pii.email", "email", 3)];
