@@ -2,6 +2,7 @@
 //! commitments to the tokens and to its reason; policy and catalog are asked; the answer is appended as `reidentify.decided`, and once
 //! that is durable, values are looked up and told, to this caller and once. What was told stands nowhere.
 
+use crate::http;
 use crate::identity::Registry;
 use crate::identity::claims::{self, Authentic, ReidentifyClaims};
 use crate::pipeline::request::split_dataset;
@@ -13,9 +14,6 @@ use countersign_ledger::tlog::Hash;
 use countersign_masker::ColumnType;
 use countersign_masker::reidentify::{Question, Undo, reidentify};
 use serde::{Deserialize, Serialize};
-
-/// The word for this door in policies.
-pub const DOOR: &str = "http";
 
 /// The most tokens of one call.
 pub const MAX_TOKENS: usize = 1000;
@@ -99,7 +97,7 @@ pub fn decide(registry: &Registry, call: &Authentic<ReidentifyClaims>, now: u64)
     let c = &call.claims;
     let (Some(policies), Some(rules)) = (&registry.policy, &registry.catalog) else { return no(Reason::Forbidden) };
     let Some((connection, table)) = split_dataset(&c.dataset) else { return no(Reason::Forbidden) };
-    let subject = registry.subject(&call.identity, c.on_behalf_of.as_deref(), DOOR, now);
+    let subject = registry.subject(&call.identity, c.on_behalf_of.as_deref(), http::DOOR, now);
     let Some(subject) = subject.filter(|_| registry.connections.contains_key(connection)) else {
         return no(Reason::Forbidden);
     };

@@ -124,6 +124,22 @@ pub struct Rules<'a> {
     pub catalog: &'a Catalog,
 }
 
+/// By which doors what is not reading is asked for; reading comes by the subject's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    /// Where people answer requests.
+    pub approve: &'static str,
+    /// Where evidence is asked for.
+    pub audit: &'static str,
+    /// Where values for tokens are asked for.
+    pub reidentify: &'static str,
+}
+
+/// A subject as it comes by that door.
+fn by(subject: &Subject, door: &str) -> Subject {
+    Subject { door: door.to_owned(), ..subject.clone() }
+}
+
 /// One thing that two sets of rules answer differently.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Difference {
@@ -145,7 +161,7 @@ pub struct Difference {
 
 /// Everything that changes for these subjects with new rules, sorted. Subjects' times count: a policy that reads the time is asked
 /// for that moment only.
-pub fn diff(old: Rules<'_>, new: Rules<'_>, schemas: &Schemas, subjects: &[Subject]) -> Vec<Difference> {
+pub fn diff(old: Rules<'_>, new: Rules<'_>, schemas: &Schemas, subjects: &[Subject], doors: Doors) -> Vec<Difference> {
     let tables = old.catalog.tables().chain(new.catalog.tables()).map(|(c, t, _)| (c, t)).collect::<BTreeSet<_>>();
     let purposes = old.catalog.purposes().iter().chain(new.catalog.purposes()).collect::<BTreeSet<_>>();
     let mut found = Vec::new();
@@ -160,14 +176,20 @@ pub fn diff(old: Rules<'_>, new: Rules<'_>, schemas: &Schemas, subjects: &[Subje
             old,
             new,
         };
-        let right =
-            |rules: Rules<'_>, action, resource| yes(policy::permits(rules.policies, subject, action, resource));
-        let [was, is] = [old, new].map(|rules| right(rules, Action::Audit, Resource::Ledger));
+        let [approver, auditor, asker] = [doors.approve, doors.audit, doors.reidentify].map(|door| by(subject, door));
+        // Nobody approves or audits for another.
+        let own = subject.on_behalf_of.is_none();
+        let right = |rules: Rules<'_>, subject: &Subject, action, resource| match own {
+            true => yes(policy::permits(rules.policies, subject, action, resource)),
+            false => "no",
+        };
+        let [was, is] = [old, new].map(|rules| right(rules, &auditor, Action::Audit, Resource::Ledger));
         if was != is {
             found.push(difference("audit", "ledger".into(), None, was.into(), is.into()));
         }
         for (connection, table) in &tables {
-            let [was, is] = [old, new].map(|rules| right(rules, Action::Approve, Resource::Table(connection, table)));
+            let on_table = Resource::Table(connection, table);
+            let [was, is] = [old, new].map(|rules| right(rules, &approver, Action::Approve, on_table));
             if was != is {
                 found.push(difference("approve", format!("{connection}.{table}"), None, was.into(), is.into()));
             }
@@ -196,7 +218,7 @@ pub fn diff(old: Rules<'_>, new: Rules<'_>, schemas: &Schemas, subjects: &[Subje
                         purpose: ask.purpose.clone(),
                     };
                     let [before, after] = [old, new].map(|rules| {
-                        match reidentify::reidentify(rules.policies, rules.catalog, subject, &question).answer {
+                        match reidentify::reidentify(rules.policies, rules.catalog, &asker, &question).answer {
                             Ok(undo) => undo.rule().to_string(),
                             Err(reason) => reason.as_str().to_owned(),
                         }
@@ -275,7 +297,7 @@ pub struct Idle {
 }
 
 /// Finds policies that can never match, and columns that nobody can read, among these subjects, the catalog's tables and purposes.
-pub fn idle(rules: Rules<'_>, schemas: &Schemas, subjects: &[Subject]) -> Idle {
+pub fn idle(rules: Rules<'_>, schemas: &Schemas, subjects: &[Subject], doors: Doors) -> Idle {
     let Rules { policies, catalog } = rules;
     // Permits beside a forbid that holds, and forbids beside nothing to forbid, tell Cedar's answer nothing: each kind is asked alone.
     let halves = policies.halves();
@@ -283,14 +305,17 @@ pub fn idle(rules: Rules<'_>, schemas: &Schemas, subjects: &[Subject]) -> Idle {
     let mut readable = BTreeSet::new();
     let mut columns = BTreeSet::new();
     for (subject, _) in alike(subjects, &[policies]) {
-        for half in &halves {
-            met.extend(policy::met(half, subject, Action::Audit, Resource::Ledger));
+        let [approver, auditor, asker] = [doors.approve, doors.audit, doors.reidentify].map(|door| by(subject, door));
+        // Nobody approves or audits for another.
+        let own = if subject.on_behalf_of.is_none() { halves.as_slice() } else { &[] };
+        for half in own {
+            met.extend(policy::met(half, &auditor, Action::Audit, Resource::Ledger));
         }
         for (connection, table, entry) in catalog.tables() {
-            for half in &halves {
-                met.extend(policy::met(half, subject, Action::Approve, Resource::Table(connection, table)));
-                met.extend(policy::met(half, subject, Action::Audit, Resource::Table(connection, table)));
-                met.extend(policy::met(half, subject, Action::Audit, Resource::Connection(connection)));
+            for half in own {
+                met.extend(policy::met(half, &approver, Action::Approve, Resource::Table(connection, table)));
+                met.extend(policy::met(half, &auditor, Action::Audit, Resource::Table(connection, table)));
+                met.extend(policy::met(half, &auditor, Action::Audit, Resource::Connection(connection)));
             }
             let Some(schema) = schema_of(schemas, catalog, connection, table) else { continue };
             for (column, column_type) in &schema.columns {
@@ -306,7 +331,9 @@ pub fn idle(rules: Rules<'_>, schemas: &Schemas, subjects: &[Subject]) -> Idle {
                     for class in std::iter::once(class_of(catalog, &ask, column)).chain(inside) {
                         let about = ColumnOf { connection, table, column, class };
                         for half in &halves {
-                            for action in ["read", "read_clear", "reidentify"] {
+                            for (action, subject) in
+                                [("read", subject), ("read_clear", subject), ("reidentify", &asker)]
+                            {
                                 match policy::ask_on_column(half, subject, purpose, action, about) {
                                     Ok(answer) => met.extend(answer.policies),
                                     // One that fails was asked, and is told of as an error elsewhere.

@@ -11,7 +11,7 @@
 use countersign_masker::coverage::gaps;
 use countersign_masker::decide::{Ask, DenyReason, KeyRange, Rule, Verdict, decide};
 use countersign_masker::detect::Detectors;
-use countersign_masker::explain::{Idle, Rules, Schemas, diff, explain, facts, idle, summary};
+use countersign_masker::explain::{Doors, Idle, Rules, Schemas, diff, explain, facts, idle, summary};
 use countersign_masker::propose::{profile, propose};
 use countersign_masker::reidentify::{Question, reidentify};
 use countersign_masker::{Catalog, Clear, ColumnType, Policies, Subject, TableSchema, TokenKeys};
@@ -67,6 +67,8 @@ fn subject(id: &str, groups: &[&str]) -> Subject {
         time: 1_700_000_000,
     }
 }
+
+const DOORS: Doors = Doors { approve: "approvals", audit: "http", reidentify: "http" };
 
 /// Policies that random sets are made of.
 const PARTS: [&str; 14] = [
@@ -176,7 +178,7 @@ proptest! {
         subjects.dedup_by(|a, b| a.id == b.id);
         let schemas = Schemas::from([(("shop".into(), "customers".into()), schema.clone())]);
         let rules = |policies| Rules { policies, catalog: &catalog };
-        let told = diff(rules(&old), rules(&new), &schemas, &subjects);
+        let told = diff(rules(&old), rules(&new), &schemas, &subjects, DOORS);
         let told = told.iter().filter(|d| d.action == "read" && d.resource.starts_with("shop.customers."));
         let told = told.map(|d| (d.identity.clone(), d.resource.clone(), d.purpose.clone().unwrap(), d.old.clone(), d.new.clone()));
         let mut expected = BTreeSet::new();
@@ -192,14 +194,14 @@ proptest! {
             }
         }
         prop_assert_eq!(told.collect::<BTreeSet<_>>(), expected);
-        prop_assert!(diff(rules(&old), rules(&old), &schemas, &subjects).is_empty());
+        prop_assert!(diff(rules(&old), rules(&old), &schemas, &subjects, DOORS).is_empty());
     }
 
     #[test]
     fn idle_policies_never_determine_anything(policies in any_policies(), subjects in proptest::collection::vec(any_subject(), 0..5)) {
         let (catalog, schema) = (catalog(), schema());
         let schemas = Schemas::from([(("shop".into(), "customers".into()), schema.clone())]);
-        let idle = idle(Rules { policies: &policies, catalog: &catalog }, &schemas, &subjects);
+        let idle = idle(Rules { policies: &policies, catalog: &catalog }, &schemas, &subjects, DOORS);
         for subject in &subjects {
             for (column, _) in &schema.columns {
                 for purpose in catalog.purposes() {
@@ -228,19 +230,21 @@ fn what_nobody_meets_is_found() {
         @id("no-table") forbid (principal, action, resource in Table::"shop.gone");
         @id("no-purpose") forbid (principal, action == Action::"read", resource) when { context.purpose == "fun" };
         @id("forbids") forbid (principal, action == Action::"read_clear", resource == Column::"shop.customers.email");
-        @id("approves") permit (principal in Group::"a", action == Action::"approve", resource);
+        @id("approves") permit (principal in Group::"a", action == Action::"approve", resource) when { context.door == "approvals" };
+        @id("audits") permit (principal in Group::"a", action == Action::"audit", resource) when { context.door == "http" };
+        @id("other-door") permit (principal in Group::"a", action == Action::"audit", resource) when { context.door == "kafka" };
         @id("gives-back") permit (principal in Group::"a", action == Action::"reidentify", resource == Column::"shop.orders.customer");"#;
     let (policies, catalog) = (policies(text), catalog());
     let schemas = Schemas::from([(("shop".into(), "customers".into()), schema())]);
     let rules = Rules { policies: &policies, catalog: &catalog };
     let columns = ["customers.card", "customers.email", "customers.notes", "customers.number", "orders.customer"];
     let expected = Idle {
-        policies: ["no-class", "no-purpose", "no-table", "nobody"].map(str::to_owned).into(),
+        policies: ["no-class", "no-purpose", "no-table", "nobody", "other-door"].map(str::to_owned).into(),
         columns: columns.map(|column| format!("shop.{column}")).into(),
     };
-    assert_eq!(idle(rules, &schemas, &[subject("kim", &["a"])]), expected);
-    let all = idle(rules, &schemas, &[]);
-    assert_eq!((all.policies.len(), all.columns.len()), (9, 0), "nobody asks about nothing");
+    assert_eq!(idle(rules, &schemas, &[subject("kim", &["a"])], DOORS), expected);
+    let all = idle(rules, &schemas, &[], DOORS);
+    assert_eq!((all.policies.len(), all.columns.len()), (11, 0), "nobody asks about nothing");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use super::{ChangeArgs, ClientArgs};
 use crate::config::ClientConfig;
 use crate::http::ask::{Person, Rules as InForce, ScanQuestion, Scanned, Table, Text};
 use crate::identity::change::Operation;
+use crate::{approval, http};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use countersign_masker::coverage::gaps;
-use countersign_masker::explain::{self, Explanation, Rules, Said, Schemas};
+use countersign_masker::explain::{self, Doors, Explanation, Rules, Said, Schemas};
 use countersign_masker::policy::PolicyFault;
 use countersign_masker::{Ask, Catalog, Policies, Subject, TableSchema};
 use std::path::{Path, PathBuf};
@@ -166,6 +167,9 @@ fn schemas(rules: &InForce) -> Schemas {
     known.collect()
 }
 
+/// The doors by which the service asks policy for what is not reading.
+const DOORS: Doors = Doors { approve: approval::DOOR, audit: http::DOOR, reidentify: http::DOOR };
+
 /// Everybody as the Kafka door sees them, and once more as the ones they may act for.
 fn subjects(rules: &InForce) -> Vec<Subject> {
     let subject = |person: &Person, on_behalf_of: Option<String>| Subject {
@@ -207,7 +211,7 @@ impl PolicyCommand {
                 let with = catalog(rules.catalog.as_ref(), other.as_deref())?;
                 let before = Rules { policies: &before, catalog: &in_force };
                 let after = Rules { policies: &after, catalog: &with };
-                let differences = explain::diff(before, after, &schemas(&rules), &subjects(&rules));
+                let differences = explain::diff(before, after, &schemas(&rules), &subjects(&rules), DOORS);
                 for d in &differences {
                     if json {
                         println!("{}", serde_json::to_string(d)?);
@@ -228,7 +232,7 @@ impl PolicyCommand {
 }
 
 fn print_idle(policies: &Policies, catalog: &Catalog, rules: &InForce) {
-    let idle = explain::idle(Rules { policies, catalog }, &schemas(rules), &subjects(rules));
+    let idle = explain::idle(Rules { policies, catalog }, &schemas(rules), &subjects(rules), DOORS);
     let moment = if policies.reads_time() { ", at this moment" } else { "" };
     for id in &idle.policies {
         println!(

@@ -7,6 +7,9 @@
 
 pub mod ask;
 
+/// The word for this door in policies.
+pub const DOOR: &str = "http";
+
 use crate::approval::{self, Waiting};
 use crate::identity::change::{self, ChangeError, Operation, Submission};
 use crate::identity::claims::{self, AccessClaims};
@@ -268,7 +271,7 @@ fn may(core: &Core, reader: &Identity, action: Action) -> bool {
         id: reader.name.clone(),
         groups: reader.groups.clone(),
         on_behalf_of: None,
-        door: "http".into(),
+        door: DOOR.into(),
         time: now(),
     };
     permits(&policy.value, &subject, action, Resource::Ledger).unwrap_or(false)
