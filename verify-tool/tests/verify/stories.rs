@@ -416,7 +416,7 @@ fn looks_into_tables() {
         "connection-unknown",
     );
     check("under another name", |w| tweak!(w, "sampled", SourceSampled, |s| s.sample = "0".repeat(32)), "trace-name");
-    check("under no name", |w| tweak!(w, "sampled", SourceSampled, |s| s.sample = "zoe".into()), "story-subject");
+    check("under no name", |w| tweak!(w, "sampled", SourceSampled, |s| s.sample = "zoe".into()), "entry-form");
 }
 
 #[test]
