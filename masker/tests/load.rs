@@ -105,7 +105,7 @@ fn a_broken_catalog_names_line_and_reason() {
     broken(
         "mask = \"email\"",
         "mask = \"e-mail\"",
-        "3: `e-mail` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), email, zip3, ip_prefix(a, b), year_only, truncate(unit), date_shift(days, domain), round(step), bucket(size), range(a, b, …), token(domain), ff1(domain, alphabet)",
+        "3: `e-mail` is no mask, known are null, redact, constant(\"text\"), keep_first(n), keep_last(n), detect, email, zip3, ip_prefix(a, b), year_only, truncate(unit), date_shift(days, domain), round(step), bucket(size), range(a, b, …), token(domain), ff1(domain, alphabet)",
     );
     broken("shop.customers\"]", "customers\"]", "6: table `customers` is not written as `connection.table`");
     broken("key = \"id\"", "key = \"ident\"", "7: key `ident` is not among the table's columns");

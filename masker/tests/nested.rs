@@ -308,7 +308,7 @@ gone = "day"
         format!("9: mask `email` does not fit column `born` of type date, fitting are {dates}"),
         format!("12: mask `email` does not fit `c.born` of type date, fitting are {dates}"),
         format!("13: path `c.mails.nothing` leads to nothing in column `c` of type {people}"),
-        "15: mask `date_shift(30, d)` does not fit JSON text, fitting are null, redact, constant, keep_first, keep_last, email, zip3, \
+        "15: mask `date_shift(30, d)` does not fit JSON text, fitting are null, redact, constant, keep_first, keep_last, detect, email, zip3, \
          ip_prefix, year_only, truncate, token, ff1 for strings, null, redact, keep_first, keep_last, round, bucket, range, token, ff1 for \
          whole numbers, null, redact, constant, keep_first, keep_last, round, bucket, range, token for others".into(),
         "17: path `born.x` leads into column `born` of type date, in which there is nothing".into(),
