@@ -233,6 +233,8 @@ fn names(report: &Report, touched: &[String]) -> bool {
     let file = first.place.file.as_ref();
     file.is_some_and(|file| touched.contains(file))
         || first.place.entry.is_some_and(|index| touched.iter().any(|path| in_bundle(path, index)))
+        // An older checkpoint in the newest's place is named by the published one that is newer.
+        || (first.code.as_str() == "rolled-back" && touched.iter().any(|path| path == "checkpoint"))
         // A payload that is gone is named by the entry that refers to it.
         || (first.code.as_str() == "required-attested" && touched.iter().any(|path| path.starts_with("payload/")))
 }
