@@ -135,6 +135,11 @@ impl Export {
             // Evidence is whole or a part: single entries beside bundles vouch for nothing.
             let single = std::mem::take(&mut contents.entries);
             contents.unexpected.extend(single.into_iter().map(|index| format!("entry/{index}")));
+        } else if !contents.entries.is_empty() {
+            // Nothing in a part could bear out what was signed or stored of other sizes.
+            let published = std::mem::take(&mut contents.checkpoints);
+            contents.unexpected.extend(published.into_iter().map(|size| format!("checkpoints/{size}")));
+            contents.unexpected.extend(std::mem::take(&mut contents.earlier).into_iter().map(|(path, _)| path));
         }
         contents.checkpoints.sort_unstable();
         contents.unexpected.sort_unstable();

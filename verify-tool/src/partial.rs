@@ -34,6 +34,8 @@ pub(crate) fn check(
         Judge::new(terms, Payloads::new(export, contents.payloads.iter().copied()))
     });
     let of = contents.entries.len() as u64;
+    // Entries of which it isn't known whether they were signed.
+    let mut loose = 0u64;
     for (at, index) in contents.entries.iter().enumerate() {
         let path = format!("entry/{index}");
         let bytes = match export.read(&path, MAX_ENTRY_BYTES as u64) {
@@ -55,7 +57,10 @@ pub(crate) fn check(
                 let place = place_of(*index, &bytes);
                 findings.add(Finding::new(code, place, leaf.to_string(), signed.to_string()));
             }
-            Err(finding) => findings.add(*finding),
+            Err(finding) => {
+                loose += 1;
+                findings.add(*finding);
+            }
         }
         if let Some(judge) = &mut judge {
             judge.entry(*index, &bytes, leaf, &Entry::decode(&bytes), observer);
@@ -74,7 +79,7 @@ pub(crate) fn check(
             Ok(_) => Finding::new(Code::GrowthUnproven, Place::file(file), "a part of a ledger", "the whole of it"),
         });
     }
-    let anchored = rooted && findings.verdict() != Verdict::Broken;
+    let anchored = rooted && loose == 0 && findings.verdict() != Verdict::Broken;
     let told = judge.map(Judge::finish).map(|mut told| {
         if !anchored {
             told.claims.unanchor();

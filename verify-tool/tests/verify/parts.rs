@@ -247,9 +247,24 @@ fn a_part_that_is_bad() {
         let whole = fs::read(case.export.join("tile/entries/000")).unwrap();
         files.push(("tile/entries/000".into(), whole));
     });
+    // What was signed of another size: one of another history would pass for evidence.
+    check("a published checkpoint", 3, "unexpected-file", &|files| {
+        let at = file(files, "checkpoint");
+        let head = files[at].1.clone();
+        files.push(("checkpoints/294".into(), head));
+    });
+    check("a tile of an earlier size", 3, "unexpected-file", &|files| {
+        files.push(("tile/0/001.p/7".into(), vec![0; 7 * 32]));
+    });
     check("a file that does not belong there", 3, "unexpected-file", &|files| {
         files.push(("entry/999".into(), b"{}".to_vec()));
     });
+    // An entry that no tile leads to the root from is nobody's word but its bearer's: nothing here is proven.
+    let mut files = case.approved();
+    let at = file(&mut files, "tile/0/000");
+    files.remove(at);
+    let report = log(&case.save(&pack(&files)), &["--partial"]).report;
+    assert_eq!((&report["log"]["anchored"], &report["story"]["claims"]["proven"]), (&false.into(), &0.into()));
     // Broken rules stay broken: what a part leaves out cannot explain them.
     let mut world = World::full();
     tweak!(world, "approved/masked-1", ChunkMasked, |s| s.columns[1].transform = "clear".into());
