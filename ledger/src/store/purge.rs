@@ -232,10 +232,12 @@ struct Stays(HashSet<TraceId>);
 
 impl Stays {
     fn new(ledger: &Ledger) -> Result<Self, StoreError> {
-        let held = holds(ledger)?.into_iter().flat_map(|hold| hold.traces);
-        let mut traces: HashSet<_> = held.collect();
+        let held: Vec<_> = holds(ledger)?.into_iter().flat_map(|hold| hold.traces).collect();
         // Whoever waits for an answer, or is being answered, needs what he was asked.
-        for (trace, _) in ledger.open_traces() {
+        let open = ledger.open_traces().into_iter().map(|(trace, _)| trace);
+        let mut traces = HashSet::new();
+        // What is held may have come to rely on more approvals since.
+        for trace in held.into_iter().chain(open) {
             traces.extend(approvals_of(&ledger.shared().db, ledger.trace(&trace)?.map(|head| head.entries))?);
             traces.insert(trace);
         }

@@ -3,7 +3,13 @@
 
 use super::*;
 use crate::{
-    evidence::{Day, step::ReadFor},
+    evidence::{
+        Day,
+        step::{
+            ApprovalGranted, ApprovalRequested, ApprovalUsed, DecidedColumn, PolicyDecided, ReadFor, RequestFailed,
+            Verdict,
+        },
+    },
     store::{
         db::{Db, Family},
         shared::lock,
@@ -173,6 +179,67 @@ fn a_hold_keeps_what_it_names_until_it_is_released() {
     assert_eq!(there(&ledger), [false; 4]);
     assert!(ledger.shared().vault.keyring().keys().unwrap().iter().all(|id| id.class == Class::Admin));
     assert_eq!(steps(&ledger, "payload.purged").len(), 3);
+    verify(&ledger);
+}
+
+/// Held while it waits for people: what they answer afterwards belongs to it as well.
+#[test]
+fn a_hold_keeps_the_approvals_that_came_after_it() {
+    let place = Place::new();
+    let ledger = place.create();
+    let (zero, some) = (Hash::from_bytes([0; 32]), Commitment::to(Class::Query, &[1; 32], b""));
+    let (trace, digest) = (request_trace(1), Hash::from_bytes([1; 32]));
+    let text = |text: &str| Some(text.to_owned());
+    let column = DecidedColumn { column: "id".into(), class: "public".into(), rule: "clear".into(), paths: Vec::new() };
+    let decided = PolicyDecided {
+        verdict: Verdict::NeedsApproval,
+        policies: vec!["p".into()],
+        policy: zero,
+        catalog: zero,
+        time: Int::ONE,
+        connection: text("shop"),
+        table: text("people"),
+        purpose: text("support"),
+        columns: vec![column],
+        approval: vec!["legal".into()],
+        obligations: zero,
+        document: some,
+    };
+    let asked =
+        ApprovalRequested { groups: vec!["legal".into()], request: digest, obligations: zero, not_after: int(1 << 40) };
+    let opening = received(1);
+    let steps = [opening.steps, vec![verified(), decided.into(), asked.into()]].concat();
+    ledger.append(Append { steps, ..opening }).unwrap();
+    ledger.hold(&[trace], "a lawsuit").unwrap();
+    let token = Payload::new(Class::Approval, "an answer");
+    let granted = ApprovalGranted {
+        request: trace,
+        digest,
+        obligations: zero,
+        identity: "anna".into(),
+        kid: "kid".into(),
+        registered: Int::ZERO,
+        groups: vec!["legal".into()],
+        signed_at: Int::ONE,
+        not_before: Int::ONE,
+        not_after: int(1 << 40),
+        reason: Commitment::to(Class::Approval, &[1; 32], b""),
+        token: token.commitment(),
+    };
+    let approval = TraceId::approval("anna", "1");
+    let append = Append::opening(approval, vec![granted.into()]);
+    ledger.append(Append { payloads: vec![token.clone()], ..append }).unwrap();
+    let granted = ledger.trace(&approval).unwrap().unwrap();
+    let used = ApprovalUsed { approval, index: int(granted.entries[0]), leaf: granted.head };
+    let failed = RequestFailed { reason: Reason::SourceUnavailable, detail: None };
+    let head = ledger.trace(&trace).unwrap().unwrap().head;
+    ledger.append(Append::following(trace, head, vec![used.into(), failed.into()])).unwrap();
+
+    let mut periods = kept_for(1);
+    periods.set(Class::Approval, 1).unwrap();
+    let report = ledger.purge(&periods, day_in(2)).unwrap();
+    assert_eq!((report.purged.len(), report.kept), (0, 2));
+    assert_eq!(ledger.payload(&token.commitment()).unwrap().as_ref(), Some(&token));
     verify(&ledger);
 }
 
