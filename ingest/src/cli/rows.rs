@@ -25,6 +25,10 @@ pub(crate) struct Rows {
     /// Print this row only, counted from 0
     #[arg(long, value_name = "N")]
     row: Option<u64>,
+    /// Write the receipt without the chunk's salt to FILE, for whoever is shown single rows: with the salt he could confirm guesses at
+    /// the others
+    #[arg(long, value_name = "FILE")]
+    hand_on: Option<PathBuf>,
 }
 
 impl Rows {
@@ -42,7 +46,12 @@ impl Rows {
             out.write_all(&chunk.proof(index)?)?;
             out.write_all(b"\n")?;
         }
-        Ok(out.flush()?)
+        out.flush()?;
+        if let Some(path) = &self.hand_on {
+            std::fs::write(path, receipt.without_salt().encode())
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        Ok(())
     }
 }
 

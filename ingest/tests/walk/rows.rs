@@ -73,11 +73,16 @@ fn each_row_is_proved_alone_whatever_its_format() {
         }
         // One line, all lines, and a line that says something else.
         let file = dir.path().join("row");
-        let one = rows(&parts, &receipt, &["--row", "17"]).stdout;
+        let shown = dir.path().join("shown.receipt");
+        let one = rows(&parts, &receipt, &["--row", "17", "--hand-on", shown.to_str().unwrap()]).stdout;
         assert_eq!(String::from_utf8(one.clone()).unwrap().trim_end(), lines[17]);
         std::fs::write(&file, &one).unwrap();
         assert_eq!(verify(world, &file, &receipt), Some(0));
         assert_ne!(stranger(world, &file, &receipt), Some(false));
+        // What goes along with a row proves it as well, and doesn't hold what the salts of the others are made from.
+        assert_eq!(verify(world, &file, &shown), Some(0));
+        assert_ne!(stranger(world, &file, &shown), Some(false));
+        assert_eq!(Receipt::decode(&std::fs::read(&shown).unwrap()).unwrap().salt, None);
         assert!(Row::decode(RowProof::decode(lines[17]).unwrap().line).unwrap().row.contains("\"id\":17"));
         std::fs::write(&file, lines[17].replace("\"id\":17", "\"id\":18")).unwrap();
         assert_eq!(verify(world, &file, &receipt), Some(1));

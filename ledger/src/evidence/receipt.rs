@@ -56,6 +56,14 @@ impl Receipt {
         self
     }
 
+    /// The same without the chunk's salt, to be handed on with single rows: every row's salt is made from the chunk's, and whoever has
+    /// it can confirm guesses at the rows that he was not shown.
+    pub fn without_salt(mut self) -> Self {
+        self.salt = None;
+        self.fill();
+        self
+    }
+
     /// Makes the proof carry what the receipt holds.
     fn fill(&mut self) {
         let mut extra = [&self.entry_bytes[..], b"\n"].concat();
