@@ -85,7 +85,8 @@ fn rotate(config: &Config, given: Option<&Path>) -> anyhow::Result<()> {
     let options = ledger_options(config)?;
     let key = &config.ledger.key;
     let next = with_ending(key, "next");
-    let new = match (next.exists(), given) {
+    let begun = next.exists();
+    let new = match (begun, given) {
         (true, Some(given)) if read(given)?.verifier() != read(&next)?.verifier() => {
             bail!("a rotation to the key in `{}` was broken off: run this without `--new` to end it", next.display())
         }
@@ -102,8 +103,9 @@ fn rotate(config: &Config, given: Option<&Path>) -> anyhow::Result<()> {
     let size = match Ledger::rotate(&options, &new) {
         Ok(size) => size,
         Err(error) => {
-            // Where the ledger was not touched the next key is of no use, and must not stand in the way of another one.
-            if Ledger::open_reading(&options).is_ok_and(|ledger| !ledger.epochs().knows(new.verifier())) {
+            // Where the ledger was not touched the next key is of no use, and must not stand in the way of another one. One that was there
+            // before may be another process's, which is about to have the ledger name it.
+            if !begun && Ledger::open_reading(&options).is_ok_and(|ledger| !ledger.epochs().knows(new.verifier())) {
                 std::fs::remove_file(&next).with_context(|| format!("cannot remove `{}`", next.display()))?;
             }
             return Err(error).context("the key was not replaced");

@@ -166,6 +166,12 @@ fn the_key_is_replaced_and_the_store_is_backed_up_and_put_back() {
     house.start();
     let first = std::fs::read_to_string(house.path("ledger.vkey")).unwrap();
     house.refused(&["keys", "rotate"], "in use");
+    assert!(!house.path("ledger.key.next").exists());
+    // The next key of somebody else, who has the ledger at the moment: it may be the only copy of what the ledger is about to name.
+    house.done(&["keys", "new", "--origin", ORIGIN, "--out", "ledger.key.next"]);
+    house.refused(&["keys", "rotate"], "in use");
+    assert!(house.path("ledger.key.next").exists());
+    std::fs::remove_file(house.path("ledger.key.next")).unwrap();
     let socket = house.path("control.sock");
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(house.done(&["ledger", "backup", "backup"]).starts_with("2 entries in "));
