@@ -38,10 +38,22 @@ pub struct Witnesses {
 struct State {
     /// The last published checkpoint that reached the quorum.
     cosigned: Option<Arc<SignedCheckpoint>>,
-    /// Since when something is published that has not.
-    since: Option<Instant>,
+    /// A published size that has not, and since when it is waited for.
+    waits: Option<(TreeSize, Instant)>,
     /// The troubles of the witnesses that have any, by their names in the policy.
     troubles: std::collections::BTreeMap<String, Trouble>,
+}
+
+impl State {
+    /// Waits for what is published to be cosigned. What was waited for before is waited for to its end: on a busy ledger something newer
+    /// is published always, and only what stays without a quorum counts as late.
+    fn wait_for(&mut self, published: TreeSize, now: Instant) {
+        let cosigned = self.cosigned.as_ref().map(|signed| signed.checkpoint().size);
+        let lacks = |size: TreeSize| cosigned.is_none_or(|cosigned| cosigned < size);
+        if !self.waits.is_some_and(|(size, _)| lacks(size)) {
+            self.waits = lacks(published).then_some((published, now));
+        }
+    }
 }
 
 /// How the witnesses stand, for metrics.
@@ -113,7 +125,7 @@ impl Witnesses {
             missing: state.troubles.len(),
             alarms: state.troubles.values().filter(|trouble| trouble.is_alarm()).count(),
             cosigned_size: state.cosigned.as_ref().map_or(0, |signed| signed.checkpoint().size.get()),
-            unwitnessed_seconds: state.since.map_or(0, |since| since.elapsed().as_secs()),
+            unwitnessed_seconds: state.waits.map_or(0, |(_, since)| since.elapsed().as_secs()),
         }
     }
 
@@ -139,13 +151,9 @@ impl Witnesses {
             self.heard(policy, published);
             let late = {
                 let mut state = self.lock();
-                let cosigned = state.cosigned.as_ref().map(|signed| signed.checkpoint().size);
-                if cosigned.is_some_and(|cosigned| cosigned >= size) {
-                    state.since = None;
-                } else if state.since.is_none() {
-                    state.since = Some(Instant::now());
-                }
-                state.since.zip(self.patience).filter(|(since, patience)| since.elapsed() >= *patience)
+                state.wait_for(size, Instant::now());
+                let since = state.waits.map(|(_, since)| since);
+                since.zip(self.patience).filter(|(since, patience)| since.elapsed() >= *patience)
             };
             core.ledger.pause(
                 late.map(|(_, patience)| {
@@ -257,5 +265,37 @@ fn send(agent: &ureq::Agent, url: &str, body: &[u8]) -> Answer {
     match read {
         Ok((status, body)) => Answer::read(status, &body),
         Err(e) => Answer::None(e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_ledger::tlog::{Checkpoint, Hash, SignerKey};
+
+    #[test]
+    fn what_is_cosigned_in_time_is_not_late_however_much_follows() {
+        let key = SignerKey::generate_from_seed("ledger.example/one", &[1; 32]).unwrap();
+        let cosigned = |size: u64| {
+            let root = Hash::from_bytes([1; 32]);
+            let checkpoint = Checkpoint { origin: key.name().into(), size: TreeSize::new(size), root };
+            Some(Arc::new(SignedCheckpoint::sign(checkpoint, &[&key]).unwrap()))
+        };
+        let begin = Instant::now();
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        let mut state = State::default();
+        // Published each second, cosigned two seconds later: the newest one is never cosigned yet.
+        for second in 1..60u64 {
+            state.cosigned = second.checked_sub(2).filter(|size| *size > 0).and_then(cosigned);
+            state.wait_for(TreeSize::new(second), at(second));
+            let (_, since) = state.waits.unwrap();
+            assert!(at(second).duration_since(since) <= Duration::from_secs(2), "second {second}");
+        }
+        let (size, since) = state.waits.unwrap();
+        state.wait_for(TreeSize::new(90), at(90));
+        assert_eq!(state.waits, Some((size, since)), "nothing is cosigned any more");
+        state.cosigned = cosigned(90);
+        state.wait_for(TreeSize::new(90), at(91));
+        assert_eq!(state.waits, None);
     }
 }
