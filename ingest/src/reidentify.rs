@@ -190,15 +190,20 @@ pub fn answer(core: &Core, submission: &Submission, now: u64) -> Result<Answer, 
         };
         let step = decided.step(&call, request.commitment(), wanted.len() as u64, now);
         let on_behalf_of = c.on_behalf_of.as_deref();
+        let relied_on = registry.relied_on(&call.identity, on_behalf_of).map(|identity| identity.not_after).min();
         let append = Append {
             payloads: vec![request.clone(), tokens.clone(), reason.clone()],
             guards: registry.guards(&call.identity, on_behalf_of),
-            deadline: registry.relied_on(&call.identity, on_behalf_of).map(|identity| identity.not_after).min(),
+            // What the call asks of its source can take longer than the call counts.
+            deadline: relied_on.into_iter().chain([c.exp]).min(),
             ..Append::opening(trace, vec![step.into()])
         };
         match core.ledger.append(append) {
             Ok(appended) => return Ok(tell(core, decided.answer, appended.last(), &column, c.key, &wanted)),
             Err(AppendError::HeadMoved { .. }) => return Err(NoCall::Repeated),
+            Err(AppendError::Deadline { .. }) if relied_on.is_none_or(|until| c.exp < until) => {
+                return Err(NoCall::Unauthentic(Reason::Expired));
+            }
             Err(AppendError::Deadline { .. }) => return Err(NoCall::Unauthentic(Reason::RevokedKey)),
             Err(AppendError::GuardMoved { .. }) => registry = core.registry.load_full(),
             Err(error) => return Err(error.into()),
