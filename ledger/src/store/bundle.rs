@@ -20,7 +20,8 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File, OpenOptions},
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -113,7 +114,12 @@ struct Archive {
 
 impl Archive {
     fn create(path: PathBuf) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        // In place of one that a killed process has left; never through a link that somebody put there. Payloads are in the clear.
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &path)(e)),
+            _ => (),
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(StoreError::io("create", &path))?;
         Ok(Self { path, out: Some(BufWriter::new(file)), bytes: 0 })
     }

@@ -17,6 +17,7 @@ use crate::{
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -51,7 +52,10 @@ impl Draft {
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.folder.join(path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+            // Payloads are in the clear: whoever shall read them is let in by their owner.
+            let mode = if parent.ends_with("payload") { 0o700 } else { 0o777 };
+            let made = fs::DirBuilder::new().recursive(true).mode(mode).create(parent);
+            made.map_err(StoreError::io("create", parent))?;
             let between = parent.ancestors().take_while(|folder| folder.starts_with(&self.folder));
             self.folders.extend(between.map(Path::to_owned));
         }

@@ -5,7 +5,7 @@ use super::*;
 use crate::evidence::archive::{BLOCK, Member, padding, read_header};
 use crate::evidence::step::{ReidentifyDecided, SourceSampled, Verdict};
 use crate::tlog::{TileHashes, TileId, TilePath, TileReader, inclusion_proof, root, verify_inclusion};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
 
 /// The files of an archive.
 struct Files(BTreeMap<String, Vec<u8>>);
@@ -66,6 +66,7 @@ fn the_whole_is_what_the_folder_holds() {
     assert_eq!(files.0, folder(&place.path("folder")));
     assert_eq!((summary.entries, summary.payloads), (702, 700));
     assert_eq!(summary.bytes, fs::metadata(place.path("all.tar")).unwrap().len());
+    assert_eq!(fs::metadata(place.path("all.tar")).unwrap().mode() & 0o777, 0o600);
     let again = ledger.export_bundle(&place.path("all.tar"), &Selection::default(), &[]).unwrap_err().to_string();
     assert!(again.contains("it exists already"), "{again}");
     let left = fs::read_dir(place.dir.path()).unwrap().map(|f| f.unwrap().file_name());

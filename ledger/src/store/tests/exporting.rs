@@ -6,7 +6,7 @@ use crate::store::shared::{Point, lock};
 use crate::tlog::{
     BundlePath, TileHashes, TileId, TilePath, TileReader, bundles_for_size, decode_bundle, root, tiles_for_size,
 };
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// Reads tiles from an export.
 struct Folder<'a>(&'a Path);
@@ -127,6 +127,7 @@ fn payloads_leave_by_class_and_only_with_what_committed_to_them() {
         let mut line = || String::from_utf8(lines.next().unwrap().to_vec()).unwrap();
         let (class, salt, text) = (line(), line(), line());
         assert_eq!((class.as_str(), text.as_bytes()), ("request", payload.bytes.as_slice()));
+        assert_eq!(fs::metadata(place.path("export/payload")).unwrap().mode() & 0o777, 0o700);
         let salt = *Hash::from_hex(&salt).unwrap().as_bytes();
         assert_eq!(Commitment::to(Class::from_name(&class).unwrap(), &salt, text.as_bytes()), payload.commitment());
     }
