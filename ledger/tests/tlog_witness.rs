@@ -349,9 +349,12 @@ fn a_log_and_a_witness() {
     let Some(Outcome::Trouble(trouble)) = step(&tree, &mut state, &mut strict, 20, 0) else { panic!() };
     assert_eq!(trouble, Trouble::Ahead { found: TreeSize::new(40), published: TreeSize::new(20) });
     assert!(trouble.is_alarm());
-    assert_eq!(state.next(TreeSize::new(20), u64::MAX), Next::Nothing);
+    // It is asked again, if not at once: a forged answer must not be the last word.
+    assert!(matches!(state.next(TreeSize::new(20), 0), Next::At(_)));
+    assert_eq!(state.next(TreeSize::new(20), u64::MAX), Next::Post { old: TreeSize::new(0) });
     // Grown again, on the same history or on another one.
-    assert!(cosigned(step(&tree, &mut state, &mut strict, 41, 1_000_000)));
+    assert_eq!(step(&tree, &mut state, &mut strict, 41, 1_000_000), Some(Outcome::Again));
+    assert!(cosigned(step(&tree, &mut state, &mut strict, 41, 2_000_000)));
     let mut other = leaves(100);
     other.0[30] = leaf_hash(b"another story");
     let mut state = fresh();

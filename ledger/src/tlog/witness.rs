@@ -241,7 +241,7 @@ impl Witness {
 
     /// What to do, where `published` is the largest published size and `now` the caller's clock in milliseconds.
     pub fn next(&self, published: TreeSize, now: u64) -> Next {
-        if self.held >= published || self.cosigned > published {
+        if self.held >= published {
             return Next::Nothing;
         }
         if now < self.not_before { Next::At(self.not_before) } else { Next::Post { old: self.cosigned } }
@@ -266,10 +266,8 @@ impl Witness {
                 }
                 Trouble::BadCosignature(self.key.to_string())
             }
-            Answer::Size(found) if found > published => {
-                self.cosigned = found;
-                Trouble::Ahead { found, published }
-            }
+            // Anybody on the way can say so: it is not kept, and asked again later.
+            Answer::Size(found) if found > published => Trouble::Ahead { found, published },
             Answer::Size(found) if found == old && old == size => Trouble::OtherRoot(size),
             Answer::Size(found) if found == old => Trouble::Senseless { found },
             Answer::Size(found) => {
