@@ -213,7 +213,12 @@ fn all_delivered_once(world: &World, inbox: &mut countersign::client::Inbox, tra
     let deadline = Instant::now() + Duration::from_secs(300);
     let mut delivered = std::collections::BTreeMap::new();
     while delivered.len() < traces.len() {
-        assert!(Instant::now() < deadline, "delivered {} of {}", delivered.len(), traces.len());
+        if Instant::now() >= deadline {
+            // What became of those that are missing is what there is to know.
+            let missing = traces.iter().filter(|trace| !delivered.contains_key(*trace));
+            let stories: Vec<_> = missing.map(|trace| (trace, world.kinds(*trace))).collect();
+            panic!("delivered {} of {}, missing {stories:?}", delivered.len(), traces.len());
+        }
         if let Some(status) = inbox.next_status(Duration::from_millis(200)).unwrap()
             && status.status == Word::Delivered
         {
