@@ -197,9 +197,7 @@ impl Client {
 
     fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let url = self.url(path)?;
-        let response = agent().get(&url).header("authorization", self.bearer()?).call();
-        let text = body(&url, response)?;
-        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+        json(&url, agent().get(&url).header("authorization", self.bearer()?).call())
     }
 
     /// What stands at a path, as bytes; with a token where that needs a right.
@@ -222,8 +220,7 @@ impl Client {
     fn post<T: serde::de::DeserializeOwned>(&self, path: &str, body_of: &impl serde::Serialize) -> anyhow::Result<T> {
         let url = self.url(path)?;
         let request = agent().post(&url).header("authorization", self.bearer()?);
-        let text = body(&url, request.send(serde_json::to_string(body_of)?))?;
-        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+        json(&url, request.send(serde_json::to_string(body_of)?))
     }
 
     /// What a request would come to, without making it.
@@ -277,8 +274,7 @@ impl Client {
             reason_salt: Hash::from_bytes(reason_salt),
         };
         let url = self.url("/v1/reidentify")?;
-        let text = body(&url, agent().post(&url).send(serde_json::to_string(&submission)?))?;
-        serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+        json(&url, agent().post(&url).send(serde_json::to_string(&submission)?))
     }
 
     /// Where the administrative traces stand.
@@ -311,8 +307,7 @@ impl Client {
     /// Hands in a signed change. Gives the index of its entry.
     pub fn submit(&self, submission: &Submission) -> anyhow::Result<u64> {
         let url = self.url("/v1/changes")?;
-        let text = body(&url, agent().post(&url).send(serde_json::to_string(submission)?))?;
-        text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
+        index(&url, agent().post(&url).send(serde_json::to_string(submission)?))
     }
 
     /// Has an export recorded, as one who has the `audit` right. Gives the index of its entry, once it is published.
@@ -320,8 +315,7 @@ impl Client {
         let url = self.url("/v1/exports")?;
         let wanted = ExportRequest { selection: selection.clone(), payloads: classes.to_vec() };
         let request = agent().post(&url).header("authorization", self.bearer()?);
-        let text = body(&url, request.send(serde_json::to_string(&wanted)?))?;
-        text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
+        index(&url, request.send(serde_json::to_string(&wanted)?))
     }
 
     /// The requests that wait for this identity's groups.
@@ -428,7 +422,21 @@ pub(crate) fn http_agent(patience: Duration) -> ureq::Agent {
     config.tls_config(tls).max_redirects(0).build().into()
 }
 
-fn body(url: &str, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<String> {
+/// What came of a call.
+type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+fn json<T: serde::de::DeserializeOwned>(url: &str, response: Answered) -> anyhow::Result<T> {
+    let text = body(url, response)?;
+    serde_json::from_str(&text).with_context(|| format!("`{url}` answered something else than expected"))
+}
+
+/// The index of an entry.
+fn index(url: &str, response: Answered) -> anyhow::Result<u64> {
+    let text = body(url, response)?;
+    text.trim().parse().with_context(|| format!("`{url}` answered something else than an index"))
+}
+
+fn body(url: &str, response: Answered) -> anyhow::Result<String> {
     let mut response = response.with_context(|| format!("cannot reach `{url}`"))?;
     let status = response.status();
     let text = response.body_mut().read_to_string().with_context(|| format!("cannot read `{url}`"))?;

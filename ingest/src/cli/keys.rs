@@ -137,12 +137,5 @@ fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(&new, text).with_context(failed)?;
     std::fs::File::open(&new).and_then(|file| file.sync_all()).with_context(failed)?;
     std::fs::rename(&new, path).with_context(failed)?;
-    sync_folder_of(path)
-}
-
-fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("cannot sync `{}`", folder.display()))
+    Ok(files::sync_parent(path)?)
 }

@@ -140,7 +140,10 @@ pub fn create_folder(path: &Path) -> Result<(), PrivateFileError> {
 }
 
 /// Makes the name of a file durable: a new name lives in its folder, which has to be synced as well.
-pub(crate) fn sync_parent(path: &Path) -> Result<(), PrivateFileError> {
+///
+/// # Errors
+/// [`PrivateFileError`], if the folder cannot be synced.
+pub fn sync_parent(path: &Path) -> Result<(), PrivateFileError> {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
