@@ -20,13 +20,14 @@ use countersign_ledger::evidence::{Class, Commitment, TraceId};
 use countersign_ledger::store::Selection;
 use countersign_ledger::tlog::{Hash, VerifierKey};
 use countersign_masker::KeyRange;
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -75,6 +76,21 @@ pub struct Client {
     pub config: ClientConfig,
     /// The key.
     pub key: PrivateKey,
+    producer: OnceLock<BaseProducer<Reports>>,
+}
+
+/// Notes whether Kafka has taken a record.
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<OnceLock<Result<(), KafkaError>>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, told: Self::DeliveryOpaque) {
+        // A record is reported on once.
+        let _ = told.set(result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone()));
+    }
 }
 
 /// How a request ended.
@@ -94,7 +110,7 @@ impl Client {
     /// Reads the key that a configuration names.
     pub fn new(config: ClientConfig) -> anyhow::Result<Self> {
         let key = PrivateKey::load(&config.key)?;
-        Ok(Self { config, key })
+        Ok(Self { config, key, producer: OnceLock::new() })
     }
 
     /// The ledger's verifier key, where the configuration names it or a file of it.
@@ -141,22 +157,40 @@ impl Client {
         self.config.kafka.as_ref().context("the client configuration has no `[kafka]`")
     }
 
-    /// Publishes a record.
+    /// Publishes a record, and returns once Kafka has it.
     pub fn publish(&self, topic: &str, value: &[u8], headers: &[(&str, &[u8])]) -> anyhow::Result<()> {
-        let mut config = self.kafka()?.client()?;
-        config.set("message.timeout.ms", CALL.as_millis().to_string());
-        let producer: BaseProducer = config.create().context("cannot make a producer")?;
+        let failed = |e: KafkaError| anyhow!("cannot publish on `{topic}`: {e}");
+        let producer = self.producer()?;
         let mut own = OwnedHeaders::new();
         for (key, value) in headers {
             own = own.insert(Header { key, value: Some(*value) });
         }
-        let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(value).headers(own);
-        producer.send(record).map_err(|(e, _)| anyhow!("cannot publish on `{topic}`: {e}"))?;
-        producer.flush(CALL).with_context(|| format!("cannot publish on `{topic}`"))?;
-        if producer.in_flight_count() > 0 {
-            bail!("cannot publish on `{topic}`: no acknowledgement");
+        let told = Arc::new(OnceLock::new());
+        let record: BaseRecord<'_, [u8], [u8], _> =
+            BaseRecord::with_opaque_to(topic, told.clone()).payload(value).headers(own);
+        producer.send(record).map_err(|(e, _)| failed(e))?;
+        // Kafka's client gives up at `message.timeout.ms` by itself, and says so.
+        let deadline = Instant::now() + CALL + CALL / 2;
+        while told.get().is_none() && Instant::now() < deadline {
+            // It takes all of this time, whatever comes in it.
+            producer.poll(Duration::from_millis(1));
         }
-        Ok(())
+        match told.get() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(failed(error.clone())),
+            None => bail!("cannot publish on `{topic}`: no acknowledgement"),
+        }
+    }
+
+    /// The producer, made when it is first needed: connecting takes longer than publishing.
+    fn producer(&self) -> anyhow::Result<&BaseProducer<Reports>> {
+        if let Some(producer) = self.producer.get() {
+            return Ok(producer);
+        }
+        let mut config = self.kafka()?.client()?;
+        config.set("message.timeout.ms", CALL.as_millis().to_string()).set("linger.ms", "0");
+        let producer = config.create_with_context(Reports).context("cannot make a producer")?;
+        Ok(self.producer.get_or_init(|| producer))
     }
 
     /// Starts to listen for what this identity is told and sent from here on.

@@ -209,6 +209,8 @@ impl Transactor {
             .set("delivery.timeout.ms", timeout.as_millis().to_string())
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
+            // A transaction that follows another closely is told to come back, and then waits this long at first.
+            .set("retry.backoff.ms", "20")
             .set("queue.buffering.max.kbytes", "1048576")
             // Room for keys, headers and a receipt beside the value.
             .set("message.max.bytes", (max_record_bytes + 128 * 1024).to_string());
