@@ -12,7 +12,7 @@ use crate::identity::registry::Payloads;
 use crate::pipeline::request::{Decided, DecisionDocument, Identified, Known};
 use crate::reidentify;
 use countersign_ledger::evidence::jws::{MAX_TOKEN_BYTES, Unverified};
-use countersign_ledger::evidence::step::{PolicyDecided, ReidentifyDecided, Verdict};
+use countersign_ledger::evidence::step::{PolicyDecided, ReidentifyDecided, Text, Verdict};
 use countersign_ledger::evidence::{Class, Commitment, Entry, Reason, Salt, Step, TraceId};
 use countersign_ledger::store::Ledger;
 use countersign_ledger::tlog::{Hash, TreeSize, bundles_for_size, decode_bundle};
@@ -189,7 +189,7 @@ impl Redecider<'_> {
         match &entry.body {
             Step::RequestReceived(s) => {
                 let story = Story {
-                    door: s.door.clone(),
+                    door: s.door.to_string(),
                     request: Some(s.request),
                     digest: Some(s.digest),
                     ..Story::default()
@@ -456,7 +456,7 @@ fn differences(recorded: &PolicyDecided, remade: &PolicyDecided) -> Vec<String> 
             points.push(format!("{what}: recorded `{recorded}`, made again `{remade}`"));
         }
     };
-    let text = |name: &Option<String>| name.clone().unwrap_or_default();
+    let text = |name: &Option<Text>| name.as_deref().unwrap_or_default().to_owned();
     differ("verdict", recorded.verdict.to_string(), remade.verdict.to_string());
     differ("policies", recorded.policies.join(", "), remade.policies.join(", "));
     differ("connection", text(&recorded.connection), text(&remade.connection));

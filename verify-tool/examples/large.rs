@@ -231,7 +231,7 @@ impl Ledger {
             step: int(step),
             prev,
             at: int(START * 1_000_000 + index * PACE),
-            src: format!("5eed0123/{}", self.epoch),
+            src: format!("5eed0123/{}", self.epoch).into(),
             seq: int(self.seq),
             body: body.into(),
         };
@@ -414,7 +414,7 @@ impl Ledger {
                     policy: self.policy.1,
                     catalog: self.catalog.1,
                     time: int(now),
-                    connection: yes.then(connection),
+                    connection: yes.then(|| connection().into()),
                     table: yes.then(|| "public.customers".into()),
                     purpose: yes.then(|| "support".into()),
                     columns: if yes { story.columns.iter().map(column).collect() } else { Vec::new() },
@@ -431,10 +431,10 @@ impl Ledger {
                 story.attempt += 1;
                 let queried = SourceQueried {
                     attempt: int(story.attempt),
-                    connection: format!("warehouse-{}", story.connection),
+                    connection: format!("warehouse-{}", story.connection).into(),
                     table: "public.customers".into(),
                     columns: story.columns.iter().map(|(column, _, _)| (*column).into()).collect(),
-                    snapshot: format!("{0:08X}-00000{1:03X}-1", self.size(), self.size() % 4096),
+                    snapshot: format!("{0:08X}-00000{1:03X}-1", self.size(), self.size() % 4096).into(),
                     statement: self.numbers.commitment(),
                 };
                 self.append(trace, false, queried);

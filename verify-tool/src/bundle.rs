@@ -118,7 +118,9 @@ impl Task<'_> {
         }
         self.hash(&mut bundle);
         if self.decode {
-            bundle.decoded = (0..bundle.len()).filter_map(|slot| bundle.entry(slot)).map(Entry::decode).collect();
+            let mut decoded = Vec::with_capacity(bundle.len());
+            decoded.extend((0..bundle.len()).filter_map(|slot| bundle.entry(slot)).map(Entry::decode));
+            bundle.decoded = decoded;
         }
         let before = path.index * u64::from(TILE_WIDTH);
         bundle.published = self.published(before + 1, before + width as u64, &mut bundle.findings);

@@ -34,14 +34,15 @@ pub enum Fetched {
 /// Reads a regular file, at most `limit + 1` bytes of it.
 pub fn read(path: &Path, limit: u64) -> Fetched {
     let failed = |e: &std::io::Error| Fetched::Failed(e.to_string());
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_file() => {}
+    let size = match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => meta.len().min(limit),
         Ok(_) => return Fetched::Failed("not a regular file".into()),
         // A file where a folder should be: what would stand under it is missing.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Fetched::Missing,
         Err(e) => return failed(&e),
-    }
-    let mut bytes = Vec::new();
+    };
+    // With room to see that nothing follows.
+    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or_default());
     match File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes)) {
         Ok(_) => Fetched::Bytes(bytes),
         Err(e) if e.kind() == ErrorKind::NotFound => Fetched::Missing,

@@ -18,7 +18,7 @@ use countersign_ledger::evidence::jws::{
 };
 use countersign_ledger::evidence::step::{
     ApprovalDenied, ApprovalGranted, ApprovalRevoked, ApprovalUsed, Attest, DeliveryIntended, IdentityRegistered,
-    IdentityVerified, LogCreated, PolicyDecided, ReidentifyDecided, RequestReceived, Signed, SourceSampled,
+    IdentityVerified, LogCreated, PolicyDecided, ReidentifyDecided, RequestReceived, Signed, SourceSampled, Text,
     Verdict as Decision,
 };
 use countersign_ledger::evidence::{
@@ -227,7 +227,7 @@ struct Story {
 /// What is remembered of a request.
 #[derive(Debug, Default)]
 struct RequestFacts {
-    door: String,
+    door: Text,
     token: Option<Vec<u8>>,
     claims: Option<RequestClaims>,
     /// The groups that were asked last.
@@ -470,12 +470,12 @@ impl<'a> Judge<'a> {
             self.broken(here, Code::TimeBackwards, found, format!("{expected} or later"));
         }
         self.span = Some((first, last.max(here.at())));
-        let next = self.sources.get_mut(&entry.src);
+        let next = self.sources.get_mut(entry.src.as_str());
         let expected = next.as_ref().map_or(0, |next| **next);
         match next {
             Some(next) => *next = entry.seq.next().get(),
             None => {
-                self.sources.insert(entry.src.clone(), entry.seq.next().get());
+                self.sources.insert(entry.src.to_string(), entry.seq.next().get());
             }
         }
         // In a part of a ledger others may stand between.
@@ -637,7 +637,7 @@ impl<'a> Judge<'a> {
             }
             Step::SourceQueried(s) => {
                 self.not_refused(here, story);
-                if !self.registry.connections.contains(&s.connection) {
+                if !self.registry.connections.contains(s.connection.as_str()) {
                     let found = format!("connection `{}`", s.connection);
                     self.broken(here, Code::ConnectionUnknown, found, "a registered connection");
                 }
@@ -1413,18 +1413,19 @@ fn obligations(document: &[u8], s: &PolicyDecided) -> Result<u64, (String, Strin
     // Each column, and after it what is decided of what is inside of it.
     let mut said = Vec::new();
     for column in &s.columns {
-        said.push(("column", &column.column, &column.class, &column.rule));
-        said.extend(column.paths.iter().map(|path| ("path", &path.path, &path.class, &path.rule)));
+        said.push(("column", column.column.as_str(), column.class.as_str(), column.rule.as_str()));
+        let paths = column.paths.iter();
+        said.extend(paths.map(|path| ("path", path.path.as_str(), path.class.as_str(), path.rule.as_str())));
     }
     let mut obliged = Vec::new();
     for column in &obligations.columns {
-        obliged.push(("column", &column.column, &column.class, &column.rule));
-        obliged.extend(column.paths.iter().map(|path| ("path", &path.path, &path.class, &path.rule)));
+        obliged.push(("column", &*column.column, &*column.class, &*column.rule));
+        obliged.extend(column.paths.iter().map(|path| ("path", &*path.path, &*path.class, &*path.rule)));
     }
     if said == obliged {
         return Ok(obligations.limit.rows);
     }
-    let list = |columns: Vec<(&str, &String, &String, &String)>| {
+    let list = |columns: Vec<(&str, &str, &str, &str)>| {
         let columns = columns.iter().map(|(what, name, class, rule)| format!("{what} {name} ({class}) {rule}"));
         columns.collect::<Vec<_>>().join(", ")
     };

@@ -86,8 +86,8 @@ fn recorded(ledger: &Ledger, connection: &str) -> anyhow::Result<Vec<Recorded>> 
         for (at, bytes) in decode_bundle(&bundle)?.into_iter().enumerate() {
             let entry = Entry::decode(bytes)?;
             let (asked, statement) = match &entry.body {
-                Step::SourceQueried(s) => (&s.connection, &s.statement),
-                Step::SourceSampled(s) => (&s.connection, &s.statement),
+                Step::SourceQueried(s) => (s.connection.as_str(), &s.statement),
+                Step::SourceSampled(s) => (s.connection.as_str(), &s.statement),
                 _ => continue,
             };
             if asked != connection {

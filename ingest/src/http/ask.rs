@@ -172,9 +172,9 @@ impl Outlook {
             serde_json::from_slice(&decided.document.bytes).map_err(fail)?;
         let obligations: Obligations = serde_json::from_str(document.obligations.get()).map_err(fail)?;
         let columns = decided.step.columns.iter().map(|c| OwnColumn {
-            column: c.column.clone(),
-            class: c.class.clone(),
-            rule: c.rule.clone(),
+            column: c.column.to_string(),
+            class: c.class.to_string(),
+            rule: c.rule.to_string(),
             paths: c.paths.clone(),
             column_type: None,
             groups: Vec::new(),

@@ -262,7 +262,7 @@ impl Permitted {
             attempt,
             connection: connection.into(),
             table: table.into(),
-            columns: self.plan.columns.iter().map(|(name, _)| name.clone()).collect(),
+            columns: self.plan.columns.iter().map(|(name, _)| name.into()).collect(),
             snapshot: prepared.snapshot().into(),
             statement: statement.commitment(),
         };
@@ -301,22 +301,22 @@ impl Fetched {
             .map_err(|reason| Stop::Failed(reason, "the chunk cannot be written".into()))?;
         let digests = parts.iter().map(|part| part_digest(part)).collect();
         let columns = chunk.account().iter().map(|a| MaskedColumn {
-            column: a.column.clone(),
-            class: a.class.clone(),
-            rule: a.rule.clone(),
-            transform: a.transform.clone(),
+            column: (&a.column).into(),
+            class: (&a.class).into(),
+            rule: (&a.rule).into(),
+            transform: (&a.transform).into(),
             seen: Int::saturating(a.seen),
             changed: Int::saturating(a.changed),
             hits: (a.hits.iter())
-                .map(|(class, count)| ClassHits { class: class.clone(), count: Int::saturating(*count) })
+                .map(|(class, count)| ClassHits { class: class.into(), count: Int::saturating(*count) })
                 .collect(),
             paths: a
                 .paths
                 .iter()
                 .map(|p| MaskedPath {
-                    path: p.path.clone(),
-                    class: p.class.clone(),
-                    rule: p.rule.clone(),
+                    path: (&p.path).into(),
+                    class: (&p.class).into(),
+                    rule: (&p.rule).into(),
                     seen: Int::saturating(p.seen),
                     changed: Int::saturating(p.changed),
                 })

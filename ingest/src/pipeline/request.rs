@@ -263,13 +263,17 @@ impl Identified {
         let document = document(&decision.obligations, decision.plan, Some(known.clone()))?;
         let obligations = Hash::from_bytes(decision.obligations.digest());
         let columns = decision.obligations.columns.iter().map(|c| DecidedColumn {
-            column: c.column.clone(),
-            class: c.class.clone(),
-            rule: c.rule.to_string(),
+            column: (&c.column).into(),
+            class: (&c.class).into(),
+            rule: c.rule.to_string().into(),
             paths: c
                 .paths
                 .iter()
-                .map(|p| DecidedPath { path: p.path.to_string(), class: p.class.clone(), rule: p.rule.to_string() })
+                .map(|p| DecidedPath {
+                    path: p.path.to_string().into(),
+                    class: (&p.class).into(),
+                    rule: p.rule.to_string().into(),
+                })
                 .collect(),
         });
         let step = PolicyDecided {
@@ -280,7 +284,7 @@ impl Identified {
             time: Int::saturating(now),
             connection: Some(connection.into()),
             table: Some(table.into()),
-            purpose: Some(self.claims.purpose.clone()),
+            purpose: Some((&self.claims.purpose).into()),
             columns: columns.collect(),
             approval: groups.clone(),
             obligations,
@@ -304,7 +308,7 @@ pub fn opening(record: &Incoming, request: &Identified) -> Result<(Vec<Step>, Pa
     let coordinate = |n: i64| Int::saturating(u64::try_from(n).unwrap_or(0));
     let received = RequestReceived {
         door: DOOR.into(),
-        topic: record.topic.clone(),
+        topic: (&record.topic).into(),
         partition: coordinate(record.partition.into()),
         offset: coordinate(record.offset),
         bytes: Int::saturating(record.value.len() as u64),

@@ -1,7 +1,10 @@
 //! How an entry refers to data that must not stand in it: by `SHA-256(tag ‖ salt ‖ bytes)`. The salt makes a guess at the
 //! bytes impossible to confirm, and destroying salt and bytes leaves nothing but a number.
 
-use super::step::Step;
+use super::{
+    canonical::{Canonical, Reader},
+    step::Step,
+};
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,6 +81,12 @@ impl Class {
     }
 }
 
+impl Canonical for Class {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.string().and_then(Self::from_name)
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -99,6 +108,12 @@ impl Commitment {
         h.update(salt);
         h.update(bytes);
         Self(Hash::from_bytes(h.finalize().into()))
+    }
+}
+
+impl Canonical for Commitment {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Hash::read(reader).map(Self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Days of UTC: the unit by which payloads are sealed and purged.
 
+use super::canonical::{Canonical, Reader};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -72,6 +73,12 @@ impl std::str::FromStr for Day {
         let found = days.checked_sub(719_468).and_then(|days| u32::try_from(days).ok()).map(Self);
         // What isn't in the calendar (02-30) comes out as another day.
         found.filter(|found| found.to_string() == text).ok_or_else(wrong)
+    }
+}
+
+impl Canonical for Day {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.string()?.parse().ok()
     }
 }
 

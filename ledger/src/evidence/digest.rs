@@ -1,6 +1,7 @@
 //! Names and digests that are derived by hashing, each with a tag of its own so that no two kinds can collide.
 
 use super::{
+    canonical::{Canonical, Reader},
     commitment::{Class, Commitment, Salt},
     day::Day,
 };
@@ -83,6 +84,12 @@ impl TraceId {
     /// The trace of the log itself: its creation and its key rotations.
     pub fn log() -> Self {
         Self(tagged("trace/log", &[]))
+    }
+}
+
+impl Canonical for TraceId {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Hash::read(reader).map(Self)
     }
 }
 

@@ -11,8 +11,9 @@
 //! `seq` counts that epoch's entries from 0.
 
 use super::{
+    canonical::{Canonical, Reader},
     digest::TraceId,
-    step::{Int, Step},
+    step::{Int, Step, Text},
 };
 use crate::tlog::{Hash, leaf_hash};
 use serde::Deserialize;
@@ -45,7 +46,7 @@ pub struct Entry {
     /// Unix time in microseconds.
     pub at: Int,
     /// Appending process and epoch.
-    pub src: String,
+    pub src: Text,
     /// Position among the entries of `src`, from 0.
     pub seq: Int,
     /// What happened.
@@ -133,32 +134,35 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         // Canonical bytes have one spelling, so members can be looked for where they must stand. What is not found there is read
         // as any JSON, which says what is wrong with it.
-        Self::decode_in_place(bytes).map_or_else(|| Self::decode_as_json(bytes), Ok)
+        match Self::decode_in_place(bytes) {
+            Some(entry) => {
+                // Holds by construction; tests and fuzzers look.
+                debug_assert!(entry.encode().is_ok_and(|again| again == bytes), "{entry:?}");
+                Ok(entry)
+            }
+            None => Self::decode_as_json(bytes),
+        }
     }
 
     /// Reads canonical bytes. Gives what [`decode_as_json`](Self::decode_as_json) gives, or nothing.
+    #[inline]
     fn decode_in_place(bytes: &[u8]) -> Option<Self> {
-        let rest = str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_ENTRY_BYTES)?;
-        let (kind, rest) = rest.strip_prefix(r#"{"v":1,"type":""#)?.split_once('"')?;
-        let (trace, rest) = split_hash(rest.strip_prefix(r#","trace":""#)?)?;
-        let (step, mut rest) = split_int(rest.strip_prefix(r#","step":"#)?)?;
-        let mut prev = None;
-        if let Some(tail) = rest.strip_prefix(r#","prev":""#) {
-            let (hash, tail) = split_hash(tail)?;
-            (prev, rest) = (Some(hash), tail);
-        }
-        let (at, rest) = split_int(rest.strip_prefix(r#","at":"#)?)?;
-        let (src, rest) = rest.strip_prefix(r#","src":""#)?.split_once('"')?;
-        let (seq, rest) = split_int(rest.strip_prefix(r#","seq":"#)?)?;
-        let body = rest.strip_prefix(r#","body":"#)?.strip_suffix('}')?;
-        let escaped = src.bytes().any(|byte| byte < 0x20 || byte == b'\\');
-        if escaped || (step == Int::ZERO) == prev.is_some() {
+        let mut reader = Reader::new(str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_ENTRY_BYTES)?);
+        reader.take(r#"{"v":1,"type":"#)?;
+        let kind = reader.string()?;
+        let trace = TraceId::member(&mut reader, r#""trace":"#)?;
+        let step = Int::member(&mut reader, r#""step":"#)?;
+        let prev = Option::<Hash>::member(&mut reader, r#""prev":"#)?;
+        let at = Int::member(&mut reader, r#""at":"#)?;
+        let src = Text::member(&mut reader, r#""src":"#)?;
+        let seq = Int::member(&mut reader, r#""seq":"#)?;
+        reader.name(r#""body":"#)?;
+        let body = Step::take_body(kind, &mut reader)?;
+        reader.close()?;
+        if (step == Int::ZERO) == prev.is_some() || !reader.is_empty() {
             return None;
         }
-        let body_read = Step::read_body(kind, body)?.ok()?;
-        let mut again = Same(body.as_bytes());
-        body_read.write_body(&mut again).ok().filter(|()| again.0.is_empty())?;
-        Some(Self { trace: TraceId(trace), step, prev, at, src: src.to_owned(), seq, body: body_read })
+        Some(Self { trace, step, prev, at, src, seq, body })
     }
 
     fn decode_as_json(bytes: &[u8]) -> Result<Self, EntryError> {
@@ -182,7 +186,7 @@ impl Entry {
             step: wire.step,
             prev: wire.prev,
             at: wire.at,
-            src: wire.src.into_owned(),
+            src: wire.src.into(),
             seq: wire.seq,
             body,
         };
@@ -203,40 +207,12 @@ impl Entry {
     }
 }
 
-/// 64 hexadecimal digits and the quote after them; and what follows.
-fn split_hash(text: &str) -> Option<(Hash, &str)> {
-    let (hash, rest) = text.split_at_checked(64)?;
-    Some((Hash::from_hex(hash).ok()?, rest.strip_prefix('"')?))
-}
-
-/// An integer in its one spelling; and what follows.
-fn split_int(text: &str) -> Option<(Int, &str)> {
-    let end = text.bytes().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, rest) = text.split_at_checked(end)?;
-    if digits.len() > 1 && digits.starts_with('0') {
-        return None;
-    }
-    Some((Int::try_from(digits.parse::<u64>().ok()?).ok()?, rest))
-}
-
-/// Takes nothing but the bytes that it holds, in this order; holds what is still to come.
-struct Same<'a>(&'a [u8]);
-
-impl std::io::Write for Same<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 = self.0.strip_prefix(bytes).ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::step::{ApprovalRequested, Reason, RequestDenied, RequestRejected};
+    use crate::evidence::step::{
+        ApprovalRequested, ChunkMasked, ClassHits, MaskedColumn, MaskedPath, Reason, RequestDenied, RequestRejected,
+    };
     use crate::evidence::{Class, Commitment};
     use proptest::prelude::*;
 
@@ -331,6 +307,50 @@ mod tests {
             let words = format!("[\"{}\",\"{}\"]", bad[0], bad[1]);
             let text = String::from_utf8(good.clone()).unwrap().replace("[\"a\",\"b\"]", &words);
             assert!(read(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_one_spelling() {
+        let account = |hits: &[u64], paths: usize| {
+            let path = MaskedPath {
+                path: "a.b".into(),
+                class: "c".into(),
+                rule: "redact".into(),
+                seen: Int::ONE,
+                changed: Int::ONE,
+            };
+            let hit = |count: &u64| ClassHits { class: "fin.card".into(), count: Int::saturating(*count) };
+            let column = MaskedColumn {
+                column: "a column with a name of more than 23 bytes".into(),
+                class: "text".into(),
+                rule: "detect".into(),
+                transform: "detect".into(),
+                seen: Int::ONE,
+                changed: Int::ZERO,
+                hits: hits.iter().map(hit).collect(),
+                paths: vec![path; paths],
+            };
+            let rows_root = (paths == 0).then(|| Hash::from_bytes([7; 32]));
+            sample(ChunkMasked { attempt: Int::ONE, rows: Int::ONE, columns: vec![column; 9], rows_root }.into())
+        };
+        for entry in [account(&[], 0), account(&[1, 1 << 40], 0), account(&[7], 2)] {
+            let bytes = entry.encode().unwrap();
+            assert_eq!(Entry::decode_in_place(&bytes).as_ref(), Some(&entry));
+            let text = String::from_utf8(bytes).unwrap();
+            let spellings = [
+                ("\"changed\":0", "\"changed\":0,\"hits\":[]"),
+                ("\"changed\":0", "\"changed\":0,\"paths\":[]"),
+                ("\"changed\":0", "\"changed\":00"),
+                ("\"columns\":[", "\"columns\":[,"),
+                ("}]", "},]"),
+                ("}}", "},\"rows_root\":null}"),
+                ("{\"column\"", "{,\"column\""),
+            ];
+            for (from, to) in spellings {
+                let bad = text.replacen(from, to, 1);
+                assert!(bad == text || read(bad.as_bytes()).is_none(), "{bad}");
+            }
         }
     }
 

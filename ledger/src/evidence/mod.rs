@@ -7,6 +7,7 @@
 //! as one file), [`rotation`] (how the log's key is replaced).
 
 pub mod archive;
+mod canonical;
 pub mod commitment;
 pub mod day;
 pub mod digest;

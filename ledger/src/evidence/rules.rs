@@ -17,7 +17,7 @@
 use super::{
     digest::TraceId,
     rotation,
-    step::{DecidedColumn, Int, Kind, ReidentifyDecided, Step, Verdict},
+    step::{DecidedColumn, Int, Kind, ReidentifyDecided, Step, Text, Verdict},
 };
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
@@ -195,7 +195,7 @@ pub struct TraceState {
     pub columns: Vec<DecidedColumn>,
     /// The connection and table last decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<(String, String)>,
+    pub table: Option<(Text, Text)>,
     /// The groups that policy last asked to approve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -563,7 +563,7 @@ mod tests {
             ("null", &[("pii.email", 7)], false),
         ];
         for (mask, hits, counts) in cases {
-            let (column, class, rule) = ("note".to_owned(), "text".to_owned(), (*mask).to_owned());
+            let (column, class, rule) = ("note".into(), "text".into(), (*mask).into());
             let decided = DecidedColumn { column, class, rule, paths: vec![] };
             let did = MaskedColumn {
                 column: decided.column.clone(),

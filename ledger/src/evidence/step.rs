@@ -5,6 +5,7 @@
 //! policy or a source's schema, everything else is a number, a word of a closed list, or a commitment.
 
 use super::{
+    canonical::{Canonical, Reader},
     commitment::{Class, Commitment},
     day::Day,
     digest::TraceId,
@@ -49,11 +50,21 @@ impl TryFrom<u64> for Int {
     }
 }
 
+impl Canonical for Int {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.number()?.try_into().ok()
+    }
+}
+
 impl fmt::Display for Int {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
+
+/// A text of an entry that many entries have. Up to 23 bytes, which nearly all keep to, it takes no memory of its own: a ledger
+/// is read a million entries at a time.
+pub type Text = smol_str::SmolStr;
 
 /// Declares a closed list of words that stand in entries.
 macro_rules! words {
@@ -77,9 +88,36 @@ macro_rules! words {
             }
         }
 
+        impl Canonical for $name {
+            fn read(reader: &mut Reader<'_>) -> Option<Self> {
+                reader.string().and_then(Self::from_word)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+/// Declares a struct of an entry: its members in the order in which they are written.
+macro_rules! record {
+    ($(#[$doc:meta])* $name:ident $(($constant:ident = $value:literal))? { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+
+        impl Canonical for $name {
+            $(const $constant: bool = $value;)?
+
+            fn read(reader: &mut Reader<'_>) -> Option<Self> {
+                reader.open()?;
+                $(let $field = <$ty as Canonical>::member(reader, concat!("\"", stringify!($field), "\":"))?;)*
+                reader.close()?;
+                Some(Self { $($field,)* })
             }
         }
     };
@@ -269,127 +307,124 @@ words! {
     }
 }
 
-/// The ledger that another one carries on: what its last checkpoint said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Continues {
-    /// Its origin.
-    pub origin: String,
-    /// The verifier key that signed that checkpoint.
-    pub key: String,
-    /// Its size.
-    pub size: Int,
-    /// Its root.
-    pub root: Hash,
+record! {
+    /// The ledger that another one carries on: what its last checkpoint said.
+    Continues {
+        /// Its origin.
+        origin: String,
+        /// The verifier key that signed that checkpoint.
+        key: String,
+        /// Its size.
+        size: Int,
+        /// Its root.
+        root: Hash,
+    }
 }
 
-/// An administrative change that admins signed: the change document and one signature per admin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signed {
-    /// Commitment to the change document (class `admin`).
-    pub change: Commitment,
-    /// The signatures, in the order of the admins' pseudonyms.
-    pub by: Vec<SignedBy>,
+record! {
+    /// An administrative change that admins signed: the change document and one signature per admin.
+    Signed {
+        /// Commitment to the change document (class `admin`).
+        change: Commitment,
+        /// The signatures, in the order of the admins' pseudonyms.
+        by: Vec<SignedBy>,
+    }
 }
 
-/// One admin's signature on a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignedBy {
-    /// The admin's pseudonym.
-    pub admin: String,
-    /// The RFC 7638 thumbprint of the key that signed.
-    pub kid: String,
-    /// Commitment to the compact JWS (class `admin`).
-    pub signature: Commitment,
+record! {
+    /// One admin's signature on a change.
+    SignedBy {
+        /// The admin's pseudonym.
+        admin: String,
+        /// The RFC 7638 thumbprint of the key that signed.
+        kid: String,
+        /// Commitment to the compact JWS (class `admin`).
+        signature: Commitment,
+    }
 }
 
-/// What one column of a decision may show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecidedColumn {
-    /// The column's name.
-    pub column: String,
-    /// Its class in the catalog; `unclassified` where it has none.
-    pub class: String,
-    /// `clear`, or the mask.
-    pub rule: String,
-    /// What may be shown of what is inside of it, where that is decided for itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<DecidedPath>,
+record! {
+    /// What one column of a decision may show.
+    DecidedColumn {
+        /// The column's name.
+        column: Text,
+        /// Its class in the catalog; `unclassified` where it has none.
+        class: Text,
+        /// `clear`, or the mask.
+        rule: Text,
+        /// What may be shown of what is inside of it, where that is decided for itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        paths: Vec<DecidedPath>,
+    }
 }
 
-/// What a part of a column may show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecidedPath {
-    /// Where it is, as the catalog writes it.
-    pub path: String,
-    /// Its class in the catalog.
-    pub class: String,
-    /// `clear`, or the mask.
-    pub rule: String,
+record! {
+    /// What a part of a column may show.
+    DecidedPath (LEFT_OUT = true) {
+        /// Where it is, as the catalog writes it.
+        path: Text,
+        /// Its class in the catalog.
+        class: Text,
+        /// `clear`, or the mask.
+        rule: Text,
+    }
 }
 
-/// What the masker did to one column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MaskedColumn {
-    /// The column's name.
-    pub column: String,
-    /// Its class in the catalog.
-    pub class: String,
-    /// The rule of the obligation: `clear`, or the mask.
-    pub rule: String,
-    /// The transform that ran, which is stronger than the rule where the rule does not fit the column's type.
-    pub transform: String,
-    /// Cells seen.
-    pub seen: Int,
-    /// Cells whose value was replaced.
-    pub changed: Int,
-    /// What the detectors found, where the transform is `detect`: one entry a class, in the order of their names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hits: Vec<ClassHits>,
-    /// What it did to what is inside, for each path of the decision.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<MaskedPath>,
+record! {
+    /// What the masker did to one column.
+    MaskedColumn {
+        /// The column's name.
+        column: Text,
+        /// Its class in the catalog.
+        class: Text,
+        /// The rule of the obligation: `clear`, or the mask.
+        rule: Text,
+        /// The transform that ran, which is stronger than the rule where the rule does not fit the column's type.
+        transform: Text,
+        /// Cells seen.
+        seen: Int,
+        /// Cells whose value was replaced.
+        changed: Int,
+        /// What the detectors found, where the transform is `detect`: one entry a class, in the order of their names.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hits: Vec<ClassHits>,
+        /// What it did to what is inside, for each path of the decision.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        paths: Vec<MaskedPath>,
+    }
 }
 
-/// How often the detectors found a class in a column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassHits {
-    /// The class, such as `fin.card`.
-    pub class: String,
-    /// Hits, one at least.
-    pub count: Int,
+record! {
+    /// How often the detectors found a class in a column.
+    ClassHits (LEFT_OUT = true) {
+        /// The class, such as `fin.card`.
+        class: Text,
+        /// Hits, one at least.
+        count: Int,
+    }
 }
 
-/// What the masker did to a part of one column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MaskedPath {
-    /// Where it is, as the catalog writes it.
-    pub path: String,
-    /// Its class in the catalog.
-    pub class: String,
-    /// The rule of the obligation: `clear`, or the mask.
-    pub rule: String,
-    /// Values that the path addressed.
-    pub seen: Int,
-    /// Those of them that were replaced.
-    pub changed: Int,
+record! {
+    /// What the masker did to a part of one column.
+    MaskedPath (LEFT_OUT = true) {
+        /// Where it is, as the catalog writes it.
+        path: Text,
+        /// Its class in the catalog.
+        class: Text,
+        /// The rule of the obligation: `clear`, or the mask.
+        rule: Text,
+        /// Values that the path addressed.
+        seen: Int,
+        /// Those of them that were replaced.
+        changed: Int,
+    }
 }
 
 /// Declares the entry types: struct, wire name, and the enum that holds them all.
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident = $word:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* })+) => {
         $(
-            $(#[$doc])*
-            #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+            record! { $(#[$doc])* $name { $($(#[$fdoc])* $field: $ty,)* } }
 
             impl From<$name> for Step {
                 fn from(body: $name) -> Self {
@@ -425,7 +460,14 @@ macro_rules! steps {
                 match self { $(Self::$name(body) => serde_json::to_writer(to, body),)+ }
             }
 
-            /// Reads the body of an entry of type `kind`; `None` where the type is unknown.
+            /// Takes the canonical body of an entry of type `kind`; `None` where it is another, or has an escape in it.
+            #[inline]
+            pub(super) fn take_body(kind: &str, reader: &mut Reader<'_>) -> Option<Self> {
+                let body = match kind { $($word => Self::$name($name::read(reader)?),)+ _ => return None };
+                if body.unsorted().is_some() { None } else { Some(body) }
+            }
+
+            /// Reads the body of an entry of type `kind`, written as any JSON; `None` where the type is unknown.
             pub(super) fn read_body(kind: &str, body: &str) -> Option<serde_json::Result<Self>> {
                 match kind { $($word => Some(serde_json::from_str(body).map(Self::$name)),)+ _ => None }
             }
@@ -594,9 +636,9 @@ steps! {
     /// A request came in.
     RequestReceived = "request.received" {
         /// The door.
-        door: String,
+        door: Text,
         /// Topic.
-        topic: String,
+        topic: Text,
         /// Partition.
         partition: Int,
         /// Offset.
@@ -637,13 +679,13 @@ steps! {
         time: Int,
         /// The connection; absent when the answer is no.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        connection: Option<String>,
+        connection: Option<Text>,
         /// The table; absent when the answer is no.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        table: Option<String>,
+        table: Option<Text>,
         /// The purpose, a word of the catalog's closed list; absent when it is not on it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        purpose: Option<String>,
+        purpose: Option<Text>,
         /// One obligation per column, in the order of delivery; empty when the answer is no.
         columns: Vec<DecidedColumn>,
         /// Groups that must approve, sorted.
@@ -749,13 +791,13 @@ steps! {
         /// 1, 2, 3 …: counts the times that this request was fetched.
         attempt: Int,
         /// The connection.
-        connection: String,
+        connection: Text,
         /// The table.
-        table: String,
+        table: Text,
         /// The columns that are fetched, those used only for filtering included.
-        columns: Vec<String>,
+        columns: Vec<Text>,
         /// The source's name for the state it shows (a PostgreSQL snapshot; a hash of the files' names, sizes and times).
-        snapshot: String,
+        snapshot: Text,
         /// Commitment to the exact statement with its bound values (class `query`).
         statement: Commitment,
     }
@@ -784,7 +826,7 @@ steps! {
         /// Bytes of all parts together.
         bytes: Int,
         /// `arrow` or `jsonl`.
-        format: String,
+        format: Text,
         /// The pseudonym that it goes to.
         to: String,
         /// Commitment to the topic (class `delivery`).

@@ -181,7 +181,7 @@ impl Prepared {
             vec![trace.0.as_bytes().to_vec(), expected_head.map(|h| h.as_bytes().to_vec()).unwrap_or_default()];
         let mut encoded = Vec::with_capacity(steps.len());
         for (step, body) in steps.into_iter().enumerate() {
-            let (at, seq, src) = (Int::ZERO, Int::ZERO, String::new());
+            let (at, seq, src) = (Int::ZERO, Int::ZERO, Default::default());
             let entry = Entry { trace, step: Int::saturating(step as u64), prev: None, at, src, seq, body };
             let body = entry.body.encode_body().map_err(|e| encoding(trace, step, &e.into()))?;
             let field = entry.encode_around(&body).map_err(|e| encoding(trace, step, &e))?;

@@ -236,7 +236,7 @@ impl Sequencer {
         for (step, (body, encoded)) in steps.into_iter().enumerate() {
             let index = first + step as u64;
             let place = Int::saturating(indices.len() as u64);
-            let entry = Entry { trace, step: place, prev, at, src: self.src.clone(), seq, body };
+            let entry = Entry { trace, step: place, prev, at, src: self.src.as_str().into(), seq, body };
             let bytes = match entry.encode_around(&encoded) {
                 Ok(bytes) => bytes,
                 Err(e) => return Ok(Outcome::Refused(encoding(trace, step, &e))),

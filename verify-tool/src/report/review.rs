@@ -550,7 +550,7 @@ impl Gatherer {
         if let Some((connection, table)) = s.connection.as_ref().zip(s.table.as_ref()) {
             tale.dataset = Some(format!("{connection}.{table}"));
         }
-        tale.purpose = s.purpose.clone().or(tale.purpose.take());
+        tale.purpose = s.purpose.as_ref().map(ToString::to_string).or(tale.purpose.take());
         if s.policies.is_empty() && s.verdict == Decision::Deny {
             self.default_denials += 1;
         }
@@ -583,12 +583,13 @@ impl Gatherer {
                 "clear" => Cells { clear: seen, ..Cells::default() },
                 _ => Cells { masked: seen, unchanged: seen.saturating_sub(changed), clear: 0 },
             };
-            let key = (dataset.clone(), column.column.clone(), column.class.clone(), column.rule.clone());
+            let [name, class, rule] = [&column.column, &column.class, &column.rule].map(ToString::to_string);
+            let key = (dataset.clone(), name.clone(), class.clone(), rule.clone());
             let row = self.columns.entry(key).or_insert_with(|| ColumnRow {
                 dataset: dataset.clone(),
-                column: column.column.clone(),
-                class: column.class.clone(),
-                rule: column.rule.clone(),
+                column: name,
+                class,
+                rule,
                 delivered: Cells::default(),
                 exposed: 0,
             });

@@ -157,7 +157,7 @@ fn rules_and_sizes_are_kept() {
         step: Int::ZERO,
         prev: None,
         at: Int::ZERO,
-        src: String::new(),
+        src: "".into(),
         seq: Int::ZERO,
         body: empty.into(),
     };

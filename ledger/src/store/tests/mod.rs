@@ -142,7 +142,7 @@ fn verify(ledger: &Ledger) -> Vec<Entry> {
         roots.insert(index + 1, frontier.root());
         assert!(entry.at >= at, "time went back at {index}");
         at = entry.at;
-        let seq = seqs.entry(entry.src.clone()).or_default();
+        let seq = seqs.entry(entry.src.to_string()).or_default();
         assert_eq!(entry.seq, *seq, "a gap in `{}` at {index}", entry.src);
         *seq = seq.next();
         let trace = traces.entry(entry.trace).or_insert_with(|| TraceHead {

@@ -189,7 +189,7 @@ fn a_hold_keeps_the_approvals_that_came_after_it() {
     let ledger = place.create();
     let (zero, some) = (Hash::from_bytes([0; 32]), Commitment::to(Class::Query, &[1; 32], b""));
     let (trace, digest) = (request_trace(1), Hash::from_bytes([1; 32]));
-    let text = |text: &str| Some(text.to_owned());
+    let text = |text: &str| Some(text.into());
     let column = DecidedColumn { column: "id".into(), class: "public".into(), rule: "clear".into(), paths: Vec::new() };
     let decided = PolicyDecided {
         verdict: Verdict::NeedsApproval,
