@@ -6,9 +6,11 @@
     python verify.py receipt FILE LEDGER.VKEY                    # a receipt: its entry stands in the ledger
     python verify.py row ROW RECEIPT LEDGER.VKEY                 # a line of `countersign rows`: this row was delivered
 
+LEDGER.VKEY holds one key of the log, or all of them with the sizes that each signs, as a file of `--epochs` does. Where it is one
+key, an export's own rotations are followed from it; a receipt of a log whose key was replaced needs all.
+
 Prints what is wrong and ends with 1, or says what holds and ends with 0. What traces owe each other (section 9) is left to
-countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here. One key: the rotations of a log whose key
-was replaced are followed by countersign-verify.
+countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here.
 """
 
 import base64, hashlib, json, pathlib, re, sys
@@ -38,26 +40,57 @@ def leaf(entry):
 # --- Checkpoints: section 2 ---
 
 
-def open_note(note, vkey):
-    """Origin, size and root of a checkpoint that carries a good signature by this key."""
+def open_key(vkey):
+    """Name, id and the key itself."""
     name, key_id, key = vkey.split("+", 2)
     key = base64.b64decode(key)
     if key[:1] != b"\x01" or sha(name.encode() + b"\n" + key)[:4].hex() != key_id:
-        fail("the key is not an Ed25519 key with this id")
+        fail(f"{vkey} is not an Ed25519 key with this id")
+    return name, key_id, Ed25519PublicKey.from_public_bytes(key[1:])
+
+
+def signed(key, signature, text, what):
+    try:
+        key.verify(signature, text.encode())
+    except InvalidSignature:
+        fail(f"{what}: the signature does not verify")
+
+
+def epochs(text):
+    """The keys of a log, each with the sizes that it signs: from the first, up to and with the last."""
+    keys, first = [], 0
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            vkey, _, last = line.partition(" ")
+            if first is None or any(vkey == before for before, _, _ in keys):
+                fail("a key without a last size, or one that stands twice")
+            keys.append((vkey, first, int(last) if last else None))
+            first = keys[-1][2]
+    return keys
+
+
+def stated(note):
+    """The text that is signed, and the size that it states."""
     text, _, signatures = note.rpartition("\n\n")
     lines = (text + "\n").split("\n")
-    if not note.endswith("\n") or len(lines) != 4 or lines[0] != name or not re.fullmatch("0|[1-9][0-9]*", lines[1]):
-        fail("the checkpoint is not one of this log")
-    for line in signatures.splitlines():
-        dash, by, blob = line.split(" ")
-        blob = base64.b64decode(blob, validate=True)
-        if (dash, by, blob[:4].hex()) == ("—", name, key_id):
-            try:
-                Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[4:], (text + "\n").encode())
-            except InvalidSignature:
-                fail("the checkpoint's signature does not verify")
-            return int(lines[1]), base64.b64decode(lines[2], validate=True)
-    fail("the checkpoint is not signed by this key")
+    if not note.endswith("\n") or len(lines) != 4 or not re.fullmatch("0|[1-9][0-9]*", lines[1]):
+        fail("this is not a checkpoint of a ledger")
+    return text + "\n", signatures, lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True)
+
+
+def open_note(note, keys):
+    """Size and root of a checkpoint that carries a good signature by a key that signs this size."""
+    text, signatures, origin, size, root = stated(note)
+    good = False
+    for vkey, first, last in keys:
+        name, key_id, key = open_key(vkey)
+        for line in signatures.splitlines():
+            dash, by, blob = line.split(" ")
+            blob = base64.b64decode(blob, validate=True)
+            if (dash, by, blob[:4].hex()) == ("—", name, key_id):
+                signed(key, blob[4:], text, f"the checkpoint of size {size}")
+                good |= origin == name and first <= size and (last is None or size <= last)
+    return (size, root) if good else fail(f"the checkpoint of size {size} is not signed by a key that signs this size")
 
 
 # --- The tree: section 1 ---
@@ -141,19 +174,45 @@ def read(index, entry):
     return found
 
 
-def log(folder, vkey):
+def rotate(keys, index, body):
+    """Ends the last key and begins another one, if both have signed that: section 5, and in section 9 *Keys of the log*."""
+    (old, first, _), new, size = keys[-1], body["key"], body["size"]
+    if size != index + 1 or any(new == key for key, _, _ in keys) or open_key(new)[0] != open_key(old)[0]:
+        fail(f"entry {index}: not a rotation to another key of this log, from the size that it completes")
+    for key, signature in (old, body["old_signature"]), (new, body["new_signature"]):
+        statement = f"countersign/log.key_rotated/v1\n{old}\n{new}\n{size}\n"
+        signed(open_key(key)[2], base64.b64decode(signature, validate=True), statement, f"entry {index}")
+    return keys[:-1] + [(old, first, size), (new, size, None)]
+
+
+def log(folder, given):
     folder = pathlib.Path(folder)
-    size, root = open_note((folder / "checkpoint").read_text(), vkey)
-    traces, sources, at, hashes = {}, {}, 0, []
+    note = (folder / "checkpoint").read_text()
+    traces, sources, at, hashes, keys = {}, {}, 0, [], []
+    size = stated(note)[3]
     for index, entry in enumerate(entries(folder, size)):
         found, hash = read(index, entry), leaf(entry)
         if (found["step"], found.get("prev")) != traces.get(found["trace"], (0, None)):
             fail(f"entry {index} does not follow what stands before it in its trace")
         if found["seq"] != sources.get(found["src"], 0) or found["at"] < at:
             fail(f"entry {index} is out of order: seq {found['seq']} of {found['src']} at {found['at']}")
+        if (index == 0) != (found["type"] == "log.created"):
+            fail(f"entry {index} is {found['type']}: a ledger begins with log.created, once")
+        if index == 0:
+            keys = [(found["body"]["key"], 0, None)]
+        elif found["type"] == "log.key_rotated":
+            keys = rotate(keys, index, found["body"])
         traces[found["trace"]] = (found["step"] + 1, hash.hex())
         sources[found["src"]], at = found["seq"] + 1, found["at"]
         hashes.append(hash)
+    if len(given) > 1 or given[0][2] is not None:
+        # Whoever states the sizes knows better than the ledger.
+        if [key[:2] for key in keys if key[:2] not in [known[:2] for known in given]]:
+            fail("the ledger tells of a key, or of its first size, that is not among those given")
+        keys = given
+    elif keys and given[0][0] not in [key for key, _, _ in keys]:
+        fail("the key was never this log's")
+    size, root = open_note(note, keys or given)
     # Each level of tiles holds the hashes of the complete subtrees of 256 times as many entries.
     level, row = 0, hashes
     while row:
@@ -164,7 +223,7 @@ def log(folder, vkey):
     if (fold(hashes) if hashes else sha(b"")) != root:
         fail("the entries do not lead to the signed root")
     for path in (folder / "checkpoints").iterdir():
-        older, older_root = open_note(path.read_text(), vkey)
+        older, older_root = open_note(path.read_text(), keys or given)
         if str(older) != path.name or older > size or (fold(hashes[:older]) if older else sha(b"")) != older_root:
             fail(f"checkpoints/{path.name} says something else: history was rewritten")
     print(f"{size} entries in {len(traces)} traces are those that were signed")
@@ -173,22 +232,22 @@ def log(folder, vkey):
 # --- Receipts and rows: section 12 ---
 
 
-def receipt(path, vkey):
+def receipt(path, keys):
     """The entry of a receipt, and the bytes of the mask account that it may carry."""
     head, _, note = pathlib.Path(path).read_text().partition("\n\n")
     first, extra, index, *proof = head.split("\n")
     if first != "c2sp.org/tlog-proof@v1" or not extra.startswith("extra ") or not index.startswith("index "):
         fail("this is not a receipt")
     entry, *more = base64.b64decode(extra[6:], validate=True).split(b"\n")
-    size, root = open_note(note, vkey)
+    size, root = open_note(note, keys)
     index, proof = int(index[6:]), [base64.b64decode(hash, validate=True) for hash in proof]
     if index >= size or included(index, size, leaf(entry), proof) != root:
         fail("the receipt does not prove its entry")
     return index, read(index, entry), next((line[7:] for line in more if line.startswith(b"masked ")), entry)
 
 
-def row(path, receipt_path, vkey):
-    index, entry, account = receipt(receipt_path, vkey)
+def row(path, receipt_path, keys):
+    index, entry, account = receipt(receipt_path, keys)
     if account and entry["type"] == "delivery.intended" and leaf(account).hex() != entry["prev"]:
         fail("the receipt's mask account is not the one that the delivery follows")
     masked = read(index, account)
@@ -209,13 +268,13 @@ def row(path, receipt_path, vkey):
 def main():
     if len(sys.argv) < 4 or sys.argv[1] not in ("log", "receipt", "row"):
         sys.exit(__doc__)
-    *args, key = sys.argv[2:]
-    key = pathlib.Path(key).read_text().strip()
+    *args, keys = sys.argv[2:]
+    keys = epochs(pathlib.Path(keys).read_text()) or fail("no key")
     if sys.argv[1] == "receipt":
-        index, entry, _ = receipt(*args, key)
+        index, entry, _ = receipt(*args, keys)
         print(f"entry {index} is in the ledger: {json.dumps(entry, ensure_ascii=False)}")
     else:
-        {"log": log, "row": row}[sys.argv[1]](*args, key)
+        {"log": log, "row": row}[sys.argv[1]](*args, keys)
 
 
 if __name__ == "__main__":
