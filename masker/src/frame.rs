@@ -4,15 +4,15 @@
 //!
 //! Every column of a [`Masked`] frame, clear ones too, is built anew from the values that may leave: a slice of a frame
 //! carries its neighbours' text, a cell made null by its validity bit carries its value, and so does a dictionary entry that
-//! no row uses. A rebuilt column has zeros under its nulls and shares no buffer with the source. Types for which this
-//! module doesn't know how to do that (dictionaries, fixed-size lists, objects) are refused by name.
+//! no row uses. A rebuilt column has zeros under its nulls and shares no buffer with the source. Types for which nothing here
+//! knows how to do that (dictionaries, fixed-size lists, objects) are refused by name.
 
 use crate::decide::{Obligations, Rule};
+use crate::fresh::{Rebuild, rebuild, unsupported};
 use crate::nested;
 use crate::plan::Plan;
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask, Means};
-use polars::chunked_array::builder::AnonymousOwnedListBuilder;
 use polars::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -300,16 +300,6 @@ impl MaskedChunk {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------------
-// Fresh buffers
-
-/// Why a column couldn't be rebuilt.
-enum Rebuild {
-    /// The name of the type that can't be.
-    Unsupported(String),
-    Polars,
-}
-
 impl Rebuild {
     /// As an error of the column of that name.
     fn of(self, column: &str) -> MaskError {
@@ -318,113 +308,6 @@ impl Rebuild {
             Self::Polars => MaskError::Internal(column.to_owned()),
         }
     }
-}
-
-impl From<PolarsError> for Rebuild {
-    fn from(_: PolarsError) -> Self {
-        Self::Polars
-    }
-}
-
-/// The name of the first type in `dtype` that [`rebuild`] can't rebuild.
-fn unsupported(dtype: &DataType) -> Option<String> {
-    use DataType as D;
-    match dtype {
-        D::List(inner) => unsupported(inner),
-        D::Struct(fields) => fields.iter().find_map(|field| unsupported(field.dtype())),
-        D::Null | D::Boolean | D::String | D::Binary | D::Date | D::Time | D::Datetime(..) | D::Duration(_) => None,
-        D::Decimal(..) | D::Float32 | D::Float64 | D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::Int128 => None,
-        D::UInt8 | D::UInt16 | D::UInt32 | D::UInt64 => None,
-        other => Some(other.to_string()),
-    }
-}
-
-/// A column with the same values and none of its buffers: nothing in it but the values that are not null.
-fn rebuild(column: &Series) -> Result<Series, Rebuild> {
-    let name = column.name().clone();
-    Ok(match column.dtype() {
-        DataType::Null => Series::new_null(name, column.len()),
-        DataType::Boolean => BooleanChunked::from_iter_options(name, column.bool()?.iter()).into_series(),
-        DataType::Int8 => numbers(column.i8()?).into_series(),
-        DataType::Int16 => numbers(column.i16()?).into_series(),
-        DataType::Int32 => numbers(column.i32()?).into_series(),
-        DataType::Int64 => numbers(column.i64()?).into_series(),
-        DataType::Int128 => numbers(column.i128()?).into_series(),
-        DataType::UInt8 => numbers(column.u8()?).into_series(),
-        DataType::UInt16 => numbers(column.u16()?).into_series(),
-        DataType::UInt32 => numbers(column.u32()?).into_series(),
-        DataType::UInt64 => numbers(column.u64()?).into_series(),
-        DataType::Float32 => numbers(column.f32()?).into_series(),
-        DataType::Float64 => numbers(column.f64()?).into_series(),
-        DataType::Decimal(precision, scale) => {
-            numbers(column.decimal()?.physical()).into_decimal_unchecked(*precision, *scale).into_series()
-        }
-        DataType::Date => numbers(column.date()?.physical()).into_date().into_series(),
-        DataType::Time => numbers(column.time()?.physical()).into_time().into_series(),
-        DataType::Datetime(unit, zone) => {
-            numbers(column.datetime()?.physical()).into_datetime(*unit, zone.clone()).into_series()
-        }
-        DataType::Duration(unit) => numbers(column.duration()?.physical()).into_duration(*unit).into_series(),
-        DataType::String => StringChunked::from_iter_options(name, column.str()?.iter()).into_series(),
-        DataType::Binary => BinaryChunked::from_iter_options(name, column.binary()?.iter()).into_series(),
-        DataType::List(inner) => lists(column.list()?, inner)?,
-        DataType::Struct(_) => structs(column)?,
-        other => return Err(Rebuild::Unsupported(other.to_string())),
-    })
-}
-
-fn numbers<T: PolarsNumericType>(column: &ChunkedArray<T>) -> ChunkedArray<T> {
-    let name = column.name().clone();
-    if column.null_count() > 0 {
-        // The builder writes zeros under nulls.
-        return ChunkedArray::from_iter_options(name, column.iter());
-    }
-    let mut values = Vec::with_capacity(column.len());
-    column.downcast_iter().for_each(|chunk| values.extend_from_slice(chunk.values()));
-    ChunkedArray::from_vec(name, values)
-}
-
-fn lists(column: &ListChunked, inner: &DataType) -> Result<Series, Rebuild> {
-    let mut values = Series::new_empty(PlSmallStr::EMPTY, inner);
-    let mut lengths = Vec::with_capacity(column.len());
-    for list in column.series_iter() {
-        if let Some(list) = &list
-            && !list.is_empty()
-        {
-            values.append(list)?;
-        }
-        lengths.push(list.map(|list| list.len()));
-    }
-    let values = rebuild(&values)?;
-    let mut builder = AnonymousOwnedListBuilder::new(column.name().clone(), column.len(), Some(inner.clone()));
-    let mut start: i64 = 0;
-    for length in lengths {
-        match length {
-            None => builder.append_null(),
-            Some(0) => builder.append_empty(),
-            Some(length) => {
-                builder.append_series(&values.slice(start, length))?;
-                start = start.saturating_add_unsigned(length as u64);
-            }
-        }
-    }
-    Ok(builder.finish().into_series())
-}
-
-fn structs(column: &Series) -> Result<Series, Rebuild> {
-    // A null struct's fields may still hold values: make them null first, so that rebuilding writes zeros.
-    let column = column.propagate_nulls().unwrap_or_else(|| column.clone());
-    let fields = column.struct_()?.fields_as_series();
-    let fields = fields.iter().map(rebuild).collect::<Result<Vec<_>, _>>()?;
-    let fresh = StructChunked::from_series(column.name().clone(), column.len(), fields.iter())?;
-    if column.null_count() == 0 {
-        return Ok(fresh.into_series());
-    }
-    let present = column.is_not_null();
-    let present =
-        BooleanChunked::from_iter_values(PlSmallStr::EMPTY, present.iter().map(|present| present == Some(true)));
-    let validity = present.downcast_iter().next().map(|chunk| chunk.values().clone());
-    Ok(fresh.with_outer_validity(validity).into_series())
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------

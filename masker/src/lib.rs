@@ -15,6 +15,7 @@ pub mod detect;
 pub mod explain;
 pub mod filter;
 pub mod frame;
+mod fresh;
 pub mod load;
 pub mod nested;
 pub mod path;

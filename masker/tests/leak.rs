@@ -405,6 +405,31 @@ fn text_has_its_own_buffers() {
     assert_eq!(slack(masked(fetched, true).part(1, 5).unwrap().frame()), 0);
 }
 
+/// A validity bitmap has no bits of the rows after a part, and no cell of a short text has bytes beyond its length.
+#[test]
+fn nothing_stands_behind_the_last_row() {
+    let chunk = masked(source(), false);
+    for len in 1..ROWS {
+        let part = chunk.part(0, len).unwrap();
+        for column in part.frame().columns() {
+            for validity in
+                column.as_materialized_series().chunks().iter().filter_map(|chunk| chunk.validity().cloned())
+            {
+                let (bytes, offset, bits) = validity.as_slice();
+                assert_eq!((offset, bits), (0, len), "{}", column.name());
+                let behind = (bits..bytes.len() * 8).filter(|bit| bytes[bit / 8] >> (bit % 8) & 1 == 1);
+                assert_eq!(behind.count(), 0, "{} of {len} rows", column.name());
+            }
+        }
+        let short = part.frame().column("short").unwrap().as_materialized_series().rechunk();
+        for chunk in short.str().unwrap().downcast_iter() {
+            let views = chunk.views().iter();
+            let behind = views.map(|view| view.as_u128().checked_shr(32 + 8 * view.length).unwrap_or(0));
+            assert_eq!((chunk.total_buffer_len(), behind.max()), (0, Some(0)), "{len} rows");
+        }
+    }
+}
+
 /// Rebuilding loses nothing: clear columns come out equal, nested ones and nulls included.
 #[test]
 fn clear_columns_are_the_same() {

@@ -2,6 +2,7 @@
 //! one rule and is of one kind is then masked together, as a column, and put back in its place.
 
 use super::{Here, MAX_DEPTH, Masking};
+use crate::fresh::Texts;
 use crate::path::Place;
 use crate::schema::ColumnType;
 use crate::transform::{self, Mask, REDACTED};
@@ -79,16 +80,16 @@ pub(super) fn apply(
     let Reader { masking, copied, pieces, groups, .. } = reader;
 
     let masked = groups.iter().map(|group| group.masked(masking)).collect::<PolarsResult<Vec<_>>>()?;
-    let mut column = StringChunkedBuilder::new(texts.name().clone(), texts.len());
+    let mut column = Texts::like(texts);
     let hidden = masking.own.filter(|mask| !mask.reads_cells()).map(instead);
     let mut pieces = pieces.iter();
     let mut text = String::new();
     for cell in cells {
         text.clear();
         match cell {
-            Cell::Null => column.append_option(hidden.as_deref()),
-            Cell::Whole if *column_type == ColumnType::Json => column.append_null(),
-            Cell::Whole => column.append_value(REDACTED),
+            Cell::Null => column.push(hidden.as_deref()),
+            Cell::Whole if *column_type == ColumnType::Json => column.push(None),
+            Cell::Whole => column.push(Some(REDACTED)),
             Cell::Pieces(count) => {
                 for piece in pieces.by_ref().take(count) {
                     match piece {
@@ -99,11 +100,11 @@ pub(super) fn apply(
                         },
                     }
                 }
-                column.append_value(&text);
+                column.push(Some(&text));
             }
         }
     }
-    Ok(column.finish().into_series())
+    column.finish(texts.name().clone())
 }
 
 /// What stands in place of what a mask that reads no cells replaces.

@@ -3,6 +3,7 @@
 use super::REDACTED;
 use super::ff1::{Ff1, Halves, MIN_DOMAIN};
 use super::numbers::{integers, like};
+use crate::fresh::Texts;
 use crate::schema::ColumnType;
 use aes::Aes256Enc;
 use polars::prelude::*;
@@ -106,12 +107,9 @@ impl Ff1Rule {
         let mut values = Values::new(self, key, Ff1::encrypt);
         if *column_type == ColumnType::Text {
             let text = column.str()?;
-            let mut masked = StringChunkedBuilder::new(column.name().clone(), text.len());
-            values.texts(text.iter(), |cell| match cell {
-                Some(cell) => masked.append_value(cell.unwrap_or(REDACTED)),
-                None => masked.append_null(),
-            });
-            return Ok(masked.finish().into_series());
+            let mut masked = Texts::like(text);
+            values.texts(text.iter(), |cell| masked.push(cell.map(|cell| cell.unwrap_or(REDACTED))));
+            return masked.finish(column.name().clone());
         }
         let largest = largest(column_type);
         integers!(column, cells => {

@@ -79,6 +79,7 @@ pub use time::Unit;
 pub use token::{RevealError, TokenKeys};
 
 use crate::detect::Detectors;
+use crate::fresh::Texts;
 use crate::schema::ColumnType;
 use numbers::Told;
 use polars::prelude::*;
@@ -423,7 +424,7 @@ pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, mean
         Mask::Range(bounds) => numbers::by_range(bounds, column, column_type),
         Mask::Token(domain) => {
             let text = column.cast(&DataType::String)?;
-            Ok(keys.tokens(domain, purpose).column(text.str()?).into_series())
+            keys.tokens(domain, purpose).column(text.str()?)
         }
         Mask::Ff1(rule) => rule.column(column, column_type, &keys.newest_ff1(&rule.domain, purpose)),
     }
@@ -437,19 +438,14 @@ fn map_each(column: &Series, mut write: impl FnMut(&str, &mut String)) -> Polars
     })
 }
 
-/// Builds a text column cell by cell: `write` appends the masked text to an empty buffer, or returns `false` for null.
+/// Builds a text column cell by cell: `write` appends the masked text, or returns `false` for null.
 /// Null cells stay null; integers are read by their decimal text.
 fn map_text(column: &Series, mut write: impl FnMut(&str, &mut String) -> bool) -> PolarsResult<Series> {
     let text = column.cast(&DataType::String)?;
     let text = text.str()?;
-    let mut masked = StringChunkedBuilder::new(column.name().clone(), text.len());
-    let mut buffer = String::new();
-    for cell in text.iter() {
-        buffer.clear();
-        match cell {
-            Some(cell) if write(cell, &mut buffer) => masked.append_value(&buffer),
-            _ => masked.append_null(),
-        }
+    let mut masked = Texts::like(text);
+    for cells in text.downcast_iter() {
+        cells.iter().for_each(|cell| masked.write(|out| cell.is_some_and(|cell| write(cell, out))));
     }
-    Ok(masked.finish().into_series())
+    masked.finish(column.name().clone())
 }

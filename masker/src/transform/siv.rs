@@ -115,7 +115,8 @@ impl Window {
         let (whole, rest) = text.as_chunks::<16>();
         self.blocks.extend(whole.iter().map(|block| Block::from(*block)));
         let mut last = [0; 16];
-        last.iter_mut().zip(rest.iter().chain(&[0x80])).for_each(|(padded, byte)| *padded = *byte);
+        last.iter_mut().zip(rest).for_each(|(padded, byte)| *padded = *byte);
+        last.iter_mut().skip(rest.len()).take(1).for_each(|padded| *padded = 0x80);
         self.blocks.push(Block::from(last));
         self.messages.push(Message { start, blocks: whole.len() + 1, iv: 0 });
     }

@@ -47,12 +47,17 @@ pub(super) fn keep_last(text: &str, kept: usize, out: &mut String) {
 
 pub(super) fn email(text: &str, out: &mut String) {
     let parts = || {
-        let (local, domain) = text.split_once('@')?;
-        let (host, tld) = domain.rsplit_once('.')?;
+        let (local, domain) = text.split_at_checked(text.bytes().position(|byte| byte == b'@')?)?;
+        let (host, tld) = domain.split_at_checked(domain.bytes().rposition(|byte| byte == b'.')?)?;
+        let (host, tld) = (host.strip_prefix('@')?, tld.strip_prefix('.')?);
+        // Each dot ends a label, and so does the host's end.
+        let (is_empty, any_empty) = host.bytes().fold((true, false), |(is_empty, any), byte| {
+            (byte == b'.', any | (is_empty & (byte == b'.')) | (byte == b'@'))
+        });
         let well_formed = !local.is_empty()
-            && host.split('.').all(|label| !label.is_empty())
-            && !text.chars().any(|char| char.is_whitespace() || char.is_control())
-            && !domain.contains('@')
+            && !is_empty
+            && !any_empty
+            && !has_blanks(text)
             && (2..=24).contains(&tld.len())
             && tld.bytes().all(|byte| byte.is_ascii_alphabetic());
         // A local part of one character doesn't show it.
@@ -66,6 +71,15 @@ pub(super) fn email(text: &str, out: &mut String) {
         }
         None => out.push_str(REDACTED),
     }
+}
+
+/// Whether a text has white space or controls.
+fn has_blanks(text: &str) -> bool {
+    if text.is_ascii() {
+        // Without an early end, many are looked at at once.
+        return text.bytes().fold(false, |any, byte| any | (byte <= b' ') | (byte == 0x7f));
+    }
+    text.chars().any(|char| char.is_whitespace() || char.is_control())
 }
 
 /// The first three digits of a ZIP code, which may have its four more; 000 where too few people live.

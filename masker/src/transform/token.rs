@@ -9,6 +9,7 @@
 
 use super::fpe::Ff1Rule;
 use super::siv::{Siv, Window};
+use crate::fresh::Texts;
 use crate::schema::ColumnType;
 use aes::cipher::KeyInit;
 use aes::{Aes256Enc, Block};
@@ -195,13 +196,15 @@ pub(super) struct Tokens {
 
 impl Tokens {
     /// The tokens of a text column's cells; null cells stay null.
-    pub(super) fn column(&self, text: &StringChunked) -> StringChunked {
-        let mut masked = StringChunkedBuilder::new(text.name().clone(), text.len());
+    pub(super) fn column(&self, text: &StringChunked) -> PolarsResult<Series> {
+        let token_bytes = |cell: &str| self.prefix.len() + (16 * (cell.len() / 16 + 2) * 4).div_ceil(3);
+        let cells = || text.downcast_iter().flat_map(|chunk| chunk.iter());
+        let mut masked = Texts::with_capacity(text.len(), cells().flatten().map(token_bytes).sum());
         let mut window = Window::default();
         let mut present = Vec::new();
         let (mut bytes, mut token) = (Vec::new(), self.prefix.clone().into_bytes());
-        let mut cells = text.iter().peekable();
-        while cells.peek().is_some() {
+        let mut cells = cells();
+        loop {
             window.clear();
             present.clear();
             while !window.is_full()
@@ -210,11 +213,14 @@ impl Tokens {
                 present.push(cell.is_some());
                 cell.into_iter().for_each(|cell| window.push_padded(cell.as_bytes()));
             }
+            if present.is_empty() {
+                return masked.finish(text.name().clone());
+            }
             self.siv.encrypt(&mut window);
             let mut messages = window.messages();
             for present in &present {
                 let Some((iv, blocks)) = present.then(|| messages.next()).flatten() else {
-                    masked.append_null();
+                    masked.push(None);
                     continue;
                 };
                 bytes.clear();
@@ -223,10 +229,9 @@ impl Tokens {
                 token.truncate(self.prefix.len());
                 write_base64url(&bytes, &mut token);
                 // INVARIANT: the prefix and base64url are ASCII.
-                masked.append_option(std::str::from_utf8(&token).ok());
+                masked.push(std::str::from_utf8(&token).ok());
             }
         }
-        masked.finish()
     }
 }
 
