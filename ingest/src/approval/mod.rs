@@ -19,7 +19,7 @@ use countersign_ledger::evidence::{Class, Commitment, Phase, Reason, Step, Trace
 use countersign_ledger::store::{Append, AppendError, Payload};
 use countersign_ledger::tlog::Hash;
 use countersign_masker::{Action, Resource, Subject, permits};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,10 +116,12 @@ pub fn all_waiting(core: &Core) -> Result<Vec<Waiting>, Fault> {
     Ok(all)
 }
 
-/// What the door remembers between records: the grants that stand, by request. All of it comes from the ledger.
+/// What the door remembers between records, by request: the grants that stand, and the denials whose consequence a crash kept
+/// back. All of it comes from the ledger.
 struct Office<'a> {
     core: &'a Core,
     grants: HashMap<TraceId, Vec<Grant>>,
+    denied: HashSet<TraceId>,
 }
 
 /// Who answers, and what.
@@ -132,19 +134,36 @@ struct Answer {
 
 impl<'a> Office<'a> {
     fn open(core: &'a Core) -> Result<Self, Fault> {
-        let mut grants: HashMap<TraceId, Vec<Grant>> = HashMap::new();
+        let asked: HashMap<TraceId, ApprovalRequested> =
+            all_waiting(core)?.into_iter().map(|waiting| (waiting.trace, waiting.asked)).collect();
+        // A denial is a trace of one entry, and comes after the request that it answers.
+        let open = core.ledger.open_traces();
+        let oldest = open.into_iter().filter(|(trace, _)| asked.contains_key(trace)).map(|(_, first)| first).min();
         let mut indices = Vec::new();
-        core.ledger.traces(|trace, head| {
-            if head.state.phase == Phase::Granted {
-                indices.extend(head.entries.first().map(|index| (trace, *index, head.head)));
+        core.ledger.traces(|trace, head| match (head.state.phase, head.entries.as_slice()) {
+            (Phase::Granted, [index, ..]) => indices.push((trace, *index, head.head)),
+            (Phase::Closed, [index]) if oldest.is_some_and(|oldest| *index > oldest) => {
+                indices.push((trace, *index, head.head))
             }
+            _ => {}
         })?;
+        let mut office = Self { core, grants: HashMap::new(), denied: HashSet::new() };
         for (trace, index, leaf) in indices {
-            if let Some(Step::ApprovalGranted(s)) = core.ledger.entry(index)?.map(|e| e.body) {
-                grants.entry(s.request).or_default().push(grant(trace, index, leaf, &s));
+            match core.ledger.entry(index)?.map(|e| e.body) {
+                Some(Step::ApprovalGranted(s)) => {
+                    office.grants.entry(s.request).or_default().push(grant(trace, index, leaf, &s));
+                }
+                // What was asked anew since is another question.
+                Some(Step::ApprovalDenied(s)) => {
+                    let stands = |a: &ApprovalRequested| a.request == s.digest && a.obligations == s.obligations;
+                    if asked.get(&s.request).is_some_and(stands) {
+                        office.denied.insert(s.request);
+                    }
+                }
+                _ => {}
             }
         }
-        Ok(Self { core, grants })
+        Ok(office)
     }
 
     fn take(&mut self, transactor: &Transactor, record: &Incoming) -> Result<Vec<Outgoing>, Fault> {
@@ -344,6 +363,9 @@ impl<'a> Office<'a> {
             let phase = self.core.ledger.trace(&request)?.map(|h| h.state.phase);
             return Ok(if phase == Some(Phase::Permitted) { vec![work_record(request)] } else { Vec::new() });
         };
+        if self.denied.contains(&request) {
+            return self.deny(transactor, &waiting);
+        }
         let registry = self.core.registry.load_full();
         let grants = self.grants.get(&request).map(Vec::as_slice).unwrap_or_default();
         let mut used: BTreeMap<TraceId, &Grant> = BTreeMap::new();
@@ -442,7 +464,8 @@ impl<'a> Office<'a> {
         door::tell(transactor, &identity, &status)
     }
 
-    /// Ends what has waited too long, and takes on what an approval that starts later has become good for.
+    /// Ends what has waited too long or was denied before a crash, and takes on what an approval that starts later has become
+    /// good for.
     fn sweep(&mut self, transactor: &Transactor) -> Result<Vec<Outgoing>, Fault> {
         let now = now();
         let mut out = Vec::new();
@@ -451,7 +474,9 @@ impl<'a> Office<'a> {
                 let reason = Reason::ApprovalExpired;
                 let step = RequestFailed { reason, detail: None };
                 out.extend(self.end(transactor, &waiting, step.into(), Word::Failed, reason)?);
-            } else if self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty()) {
+            } else if self.denied.contains(&waiting.trace)
+                || self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty())
+            {
                 out.extend(self.settle(transactor, waiting.trace, now)?);
             }
         }

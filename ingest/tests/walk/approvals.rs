@@ -8,8 +8,9 @@ use countersign::identity::claims::{ApprovalClaims, ApprovalDecision, new_jti};
 use countersign::pipeline::now;
 use countersign::pipeline::status::Word;
 use countersign_ledger::evidence::jws;
-use countersign_ledger::evidence::step::{Reason, Revocation};
-use countersign_ledger::evidence::{Step, TraceId};
+use countersign_ledger::evidence::step::{ApprovalDenied, Int, Reason, Revocation};
+use countersign_ledger::evidence::{Class, Commitment, Step, TraceId};
+use countersign_ledger::store::{Append, Payload};
 use countersign_ledger::tlog::Hash;
 use std::time::Duration;
 
@@ -210,6 +211,53 @@ fn a_policy_that_clears_a_column_asks_again_and_waiting_survives_a_restart() {
     assert!(String::from_utf8(answer.parts.concat()).unwrap().contains("Canaryname0 Leaktest"));
     // The registry, too, came back from the ledger: the catalog is still in force.
     assert!(CATALOG.contains("pii.name"));
+    world.prove().unwrap();
+    world.stop_service();
+}
+
+#[test]
+fn a_no_outlives_a_crash_before_its_consequence() {
+    let mut world = World::start("").unwrap();
+    let dana = world.client("dana").unwrap();
+    // A yes that starts later, and then a no whose entry was the last that the service wrote.
+    let (trace, mut inbox, checked) = waiting(&world, &mail());
+    let claims = yes(&checked, now() + 5);
+    let token = dana.key.sign(jws::TYP_APPROVAL, &claims).unwrap();
+    dana.publish(broker::APPROVALS, token.as_bytes(), &[]).unwrap();
+    world.wait_entry(0, |step| matches!(step, Step::ApprovalGranted(s) if s.request == trace)).unwrap();
+    let core = &world.service().core;
+    let registry = core.registry.load_full();
+    let erin = registry.by_name("erin").unwrap();
+    let no = ApprovalClaims {
+        iss: "erin".into(),
+        sub: "erin".into(),
+        nbf: now(),
+        jti: new_jti().unwrap(),
+        decision: ApprovalDecision::Deny,
+        ..claims.clone()
+    };
+    let token = world.client("erin").unwrap().key.sign(jws::TYP_APPROVAL, &no).unwrap();
+    let token = Payload::new(Class::Approval, token.into_bytes());
+    let step = ApprovalDenied {
+        request: trace,
+        digest: no.digest,
+        obligations: no.obligations,
+        identity: erin.pseudonym.clone(),
+        kid: erin.kid.clone(),
+        registered: Int::saturating(erin.registered),
+        groups: checked.view.groups.clone(),
+        reason: Commitment(no.reason),
+        token: token.commitment(),
+    };
+    let append = Append::opening(TraceId::approval(&no.iss, &no.jti), vec![step.into()]);
+    core.ledger.append(Append { payloads: vec![token], guards: vec![erin.guard()], ..append }).unwrap();
+    assert!(now() < claims.nbf, "the yes counted before");
+    world.stop_service();
+    while now() < claims.nbf {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    world.start_service().unwrap();
+    expect(&deliver(&mut inbox, trace), Word::Denied, Some(Reason::ApprovalDenied));
     world.prove().unwrap();
     world.stop_service();
 }
