@@ -2,7 +2,7 @@
 //! left (`tests/data/v1-served`), of which it reads all but the payloads: on what is whole, and, one fault at a time, on what is not.
 //! And on a small ledger whose key was replaced.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 use countersign_ledger::evidence::step::{LogCreated, LogKeyRotated, RequestRejected};
 use countersign_ledger::evidence::{Class, Commitment, Entry, Int, Reason, Step, TraceId, rotation};
@@ -169,7 +169,7 @@ fn replaced(dir: &Path, signed: &[(usize, u8)], change: fn(&mut LogKeyRotated)) 
     put("tile/entries/000.p/4", &encode_bundle(&entries).unwrap());
     put("tile/0/000.p/4", &leaves);
     for (size, by) in signed {
-        let checkpoint = Checkpoint::new(ORIGIN, TreeSize::new(*size as u64), *roots.get(size - 1).unwrap());
+        let checkpoint = Checkpoint::new(ORIGIN, TreeSize::new(*size as u64), roots[size - 1]);
         let note = SignedCheckpoint::sign(checkpoint, &[&key(*by)]).unwrap().into_note();
         put(&format!("checkpoints/{size}"), &note);
         put("checkpoint", &note);
