@@ -3,6 +3,8 @@
 
 use crate::forge::*;
 use crate::tale::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 /// How one rule is broken, in a request with that fate.
@@ -60,6 +62,23 @@ fn resign(tale: &mut Tale, ask: &Ask, hand: &str, claims: &[(&str, serde_json::V
     received.set("digest", hash(sha(&[input.as_bytes()])));
     received.set("bytes", J::Int(token.len() as u64));
     received.set("request", J::Commit("request", token.into_bytes()));
+}
+
+/// Values are given back on a request with other claims.
+fn given_back(tale: &mut Tale, ask: &Ask, claims: &[(&str, serde_json::Value)]) {
+    let at = tale.at(&ask.label("answer"));
+    tale.events[at] = ask.reidentified(claims);
+}
+
+/// The log's key is replaced, with signatures that are none.
+fn rotated(by: &str) -> Event {
+    let typed = [&[1][..], &key(by).verifying_key().to_bytes()].concat();
+    let id = sha(&[ORIGIN.as_bytes(), b"\n", &typed]);
+    let new = format!("{ORIGIN}+{}+{}", hex(&id[..4]), STANDARD.encode(typed));
+    let signature = || text(STANDARD.encode([0; 64]));
+    let body =
+        vec![("key", text(new)), ("size", J::Int(9)), ("old_signature", signature()), ("new_signature", signature())];
+    Event::new("rotated", tagged("trace/log", &[]), "log.key_rotated", body)
 }
 
 /// The answer's token, likewise.
@@ -312,6 +331,128 @@ lies! {
             t.event("carol").set("possession", J::Commit("identity", proof.into_bytes()))
         };
         "a payload of another class" => "payload-class", |t, a, d| t.event(&a.label("queried-1")).set("statement", J::Commit("detail", b"select".to_vec()));
+    }
+    "reidentified" {
+        "given back twice" => "trace-closed", |t, a, d| t.events.push(a.reidentified(&[]));
+        "a step after the answer" => "trace-closed", |t, a, d| {
+            let mut event = a.denied("forbidden");
+            event.trace = t.event(&a.label("answer")).trace;
+            t.events.push(event)
+        };
+        "given back on behalf of a stranger" => "request-claims", |t, a, d| given_back(t, a, &[("on_behalf_of", json!("carol"))]);
+        "given back by another hand" => "request-signature", |t, a, d| {
+            let (input, token) = token("reidentify", &kid(a.caller), "carol", &a.reidentify_claims());
+            t.event(&a.label("answer")).set("digest", hash(sha(&[input.as_bytes()])));
+            t.event(&a.label("answer")).set("request", J::Commit("request", token.into_bytes()))
+        };
+        "given back for a request of another kind" => "request-signature", |t, a, d| {
+            let (input, token) = token("request", &kid(a.caller), a.caller, &a.reidentify_claims());
+            t.event(&a.label("answer")).set("digest", hash(sha(&[input.as_bytes()])));
+            t.event(&a.label("answer")).set("request", J::Commit("request", token.into_bytes()))
+        };
+        "given back at another door" => "request-claims", |t, a, d| given_back(t, a, &[("aud", json!(format!("{ORIGIN}/kafka")))]);
+        "given back in another name" => "request-claims", |t, a, d| given_back(t, a, &[("sub", json!("carol"))]);
+        "given back under another number" => "request-claims", |t, a, d| given_back(t, a, &[("jti", json!("f".repeat(32)))]);
+        "given back from another table" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("table", text("staff"));
+        "given back of another column" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("column", text("email"));
+        "given back for another purpose" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("purpose", text("sale"));
+        "given back for another reason" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("reason", J::Commit("reidentify", b"why not".to_vec()));
+        "given back for other tokens" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("tokens", J::Commit("reidentify", b"[\"a\",\"b\",\"c\"]".to_vec()));
+        "given back with another digest" => "request-claims", |t, a, d| t.event(&a.label("answer")).set("digest", other_hash());
+        "given back long after it was signed" => "request-time", |t, a, d| given_back(t, a, &[("iat", json!(START - 4000)), ("exp", json!(START - 3800))]);
+        "given back before it was signed" => "request-time", |t, a, d| given_back(t, a, &[("iat", json!(START + 4000)), ("exp", json!(START + 4200))]);
+        "given back on a request for a day" => "request-time", |t, a, d| given_back(t, a, &[("exp", json!(START + 86_400))]);
+        "more given back than asked" => "request-answer", |t, a, d| t.event(&a.label("answer")).set("count", J::Int(4));
+        "tokens that are no list" => "request-answer", |t, a, d| t.event(&a.label("answer")).set("tokens", J::Commit("reidentify", b"all".to_vec()));
+        "tokens of another class" => "payload-class", |t, a, d| t.event(&a.label("answer")).set("tokens", J::Commit("detail", b"[]".to_vec()));
+        "given back from a store that nobody registered" => "connection-unknown", |t, a, d| t.event(&a.label("answer")).set("connection", text("attic"));
+        "given back on a policy of its own" => "policy-not-in-force", |t, a, d| t.event(&a.label("answer")).set("policy", other_hash());
+        "given back on no policy" => "policy-not-in-force", |t, a, d| t.event(&a.label("answer")).set("policy", hash([0; 32]));
+        "given back on a catalog of its own" => "catalog-not-in-force", |t, a, d| t.event(&a.label("answer")).set("catalog", other_hash());
+        "given back at another time" => "decision-time", |t, a, d| t.event(&a.label("answer")).set("time", J::Int(START - 7200));
+        "given back to nobody" => "identity-unknown", |t, a, d| t.event(&a.label("answer")).set("identity", text(id("nobody")));
+        "given back to somebody else's key" => "identity-unknown", |t, a, d| t.event(&a.label("answer")).set("kid", text(kid("carol")));
+        "given back to somebody revoked" => "identity-revoked", |t, a, d| t.before(&a.label("answer"), [revoked(t.admins, a.caller)]);
+        "given back after the caller's time" => "identity-expired", |t, a, d| t.event(&a.label("answer")).after = END;
+        "one for whom it was given back was revoked" => "identity-revoked", |t, a, d| {
+            let mut agent = a.clone();
+            (agent.caller, agent.name) = ("agent", format!("{}-agent", a.name));
+            let revoke = revoked(t.admins, "petra");
+            t.events.extend([revoke, agent.reidentified(&[])])
+        };
+        "given back of no column" => "decision-contradiction", |t, a, d| t.event(&a.label("answer")).drop(d.pick(&["connection", "table", "column", "rule", "purpose"]));
+        "nothing given back" => "decision-contradiction", |t, a, d| t.event(&a.label("answer")).set("count", J::Int(0));
+        "given back once it is approved" => "decision-contradiction", |t, a, d| t.event(&a.label("answer")).set("verdict", text("needs_approval"));
+        "given back and refused" => "decision-contradiction", |t, a, d| t.event(&a.label("answer")).body.insert(6, ("refusal", text("forbidden")));
+    }
+    "not-reidentified" {
+        "refused without a reason" => "decision-contradiction", |t, a, d| t.event(&a.label("answer")).drop("refusal");
+        "refused, and all is told" => "decision-contradiction", |t, a, d| {
+            let body = &mut t.event(&a.label("answer")).body;
+            let at = body.iter().position(|(name, _)| *name == "count").unwrap();
+            body.insert(at, ("table", text("customers")))
+        };
+        "refused to somebody else's key" => "identity-unknown", |t, a, d| t.event(&a.label("answer")).set("kid", text(kid("carol")));
+        "refused, and given back after all" => "trace-closed", |t, a, d| t.events.push(a.reidentified(&[]));
+    }
+    "sampled" {
+        "looked into by no admin" => "identity-unknown", |t, a, d| {
+            let at = t.at(&a.label("sample"));
+            t.events[at] = a.sampled("anna")
+        };
+        "looked into with somebody else's key" => "identity-unknown", |t, a, d| t.event(&a.label("sample")).set("kid", text(kid("anna")));
+        "looked into by somebody revoked" => "identity-revoked", |t, a, d| {
+            let admins = t.admins;
+            let event = registered(&("second", "human", &[], None, None), true, Some(admins));
+            t.before(&a.label("sample"), [event, revoked(admins, "second")]);
+            let at = t.at(&a.label("sample"));
+            t.events[at] = a.sampled("second")
+        };
+        "looked into after the admin's time" => "identity-expired", |t, a, d| t.event(&a.label("sample")).after = END;
+        "looked into a store that nobody registered" => "connection-unknown", |t, a, d| t.event(&a.label("sample")).set("connection", text("attic"));
+        "looked into under another name" => "trace-name", |t, a, d| t.event(&a.label("sample")).set("sample", text("0".repeat(32)));
+        "looked into under no name" => "entry-form", |t, a, d| t.event(&a.label("sample")).set("sample", text("a look"));
+        "looked into twice" => "trace-closed", |t, a, d| t.events.push(a.sampled("root"));
+    }
+    "held" {
+        "held twice" => "story-order", |t, a, d| t.before(&a.label("released"), [a.held()]);
+        "released twice" => "trace-closed", |t, a, d| t.events.push(a.released());
+        "released and never held" => "story-order", |t, a, d| t.remove(&a.label("held"));
+        "held under another name" => "trace-name", |t, a, d| t.event(&a.label("held")).set("hold", text("0".repeat(16)));
+        "released under another name" => "trace-name", |t, a, d| t.event(&a.label("released")).set("hold", text("0".repeat(16)));
+        "held under no name" => "entry-form", |t, a, d| t.event(&a.label("held")).set("hold", text("for the lawyers"));
+        "nothing held" => "entry-form", |t, a, d| t.event(&a.label("held")).set("traces", J::List(vec![]));
+        "held one twice" => "entry-form", |t, a, d| t.event(&a.label("held")).set("traces", J::List(vec![other_hash(), other_hash()]));
+    }
+    "read" {
+        "read under another name" => "trace-name", |t, a, d| t.event(&a.label("read")).set("read", text("0".repeat(32)));
+        "read under no name" => "entry-form", |t, a, d| t.event(&a.label("read")).set("read", text("a look"));
+        "nothing read" => "entry-form", |t, a, d| t.event(&a.label("read")).set("classes", J::List(vec![]));
+        "read out of order" => "entry-form", |t, a, d| t.event(&a.label("read")).set("classes", texts(&["request", "query"]));
+        "read for fun" => "entry-form", |t, a, d| t.event(&a.label("read")).set("why", text("fun"));
+        "read twice" => "trace-closed", |t, a, d| {
+            let again = t.event(&a.label("read")).clone();
+            t.events.push(again)
+        };
+    }
+    "purged" {
+        "purged on another day" => "trace-name", |t, a, d| t.event(&a.label("purged")).set("day", text("2025-02-01"));
+        "purged of another class" => "trace-name", |t, a, d| t.event(&a.label("purged")).set("class", text("query"));
+        "purged on a day that never was" => "entry-form", |t, a, d| t.event(&a.label("purged")).set("day", text("2025-02-30"));
+        "purged, and then denied" => "story-order", |t, a, d| {
+            let mut event = t.event(&a.label("purged")).clone();
+            (event.kind, event.body) = ("request.denied", vec![("reason", text("forbidden"))]);
+            t.events.push(event)
+        };
+    }
+    "exported" {
+        "exported beside its trace" => "trace-name", |t, a, d| t.event(&a.label("exported")).trace = [8; 32];
+        "exported, and then denied" => "story-order", |t, a, d| {
+            let mut event = t.event(&a.label("exported")).clone();
+            (event.kind, event.body) = ("request.denied", vec![("reason", text("forbidden"))]);
+            t.events.push(event)
+        };
+        "a key that nobody signed over to" => "key-rotation", |t, a, d| t.events.push(rotated("nobody"));
     }
     "aborted" {
         "an intent never resolved" => "story-order", |t, a, d| t.remove(&a.label("aborted-1"));

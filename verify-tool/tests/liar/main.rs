@@ -107,6 +107,17 @@ fn the_lies_are_of_every_kind() {
     assert_eq!(names.len(), LIES.len(), "two lies of one name");
 }
 
+#[test]
+fn every_type_of_entry_is_told() {
+    let formats = include_str!("../../../docs/formats.md");
+    let types = formats.split("**`").skip(1).filter_map(|text| text.split_once("`**"));
+    let types: BTreeSet<&str> = types.map(|(kind, _)| kind).filter(|kind| kind.contains('.')).collect();
+    let mut told: BTreeSet<&str> = Tale::random(1).events.iter().map(|event| event.kind).collect();
+    // Of a key that was replaced only lies are told here: its true story is in `tests/verify/forks.rs`.
+    told.insert("log.key_rotated");
+    assert_eq!(told, types);
+}
+
 /// Another history under the same key: one that is true to every rule, and that is not what was signed before. Gives it, and
 /// the index of the first entry that differs.
 fn rewritten(tale: &Tale, dice: &mut Dice) -> (Tale, usize) {

@@ -341,8 +341,16 @@ impl Ask {
 
     /// The whole story, as its fate has it.
     pub(crate) fn story(&self) -> Vec<Event> {
-        if self.fate == "rejected" {
-            return vec![self.rejected()];
+        match self.fate {
+            "rejected" => return vec![self.rejected()],
+            "reidentified" => return vec![self.reidentified(&[])],
+            "not-reidentified" => return vec![self.not_reidentified()],
+            "sampled" => return vec![self.sampled("root")],
+            "held" => return vec![self.held(), self.released()],
+            "read" => return vec![self.read()],
+            "purged" => return vec![self.purged()],
+            "exported" => return vec![self.exported()],
+            _ => {}
         }
         let mut events = vec![self.received(), self.verified()];
         let asks = || vec![self.decided("decided", "needs_approval"), self.asked()];
@@ -395,6 +403,139 @@ impl Ask {
         events
     }
 
+    /// The caller's request for the values behind tokens, and what it opens.
+    pub(crate) fn reidentify_claims(&self) -> Value {
+        let [tokens, reason] = [self.tokens(), self.reason(self.caller)];
+        let committed = |text: &str| hex(&commitment("reidentify", text.as_bytes()).0);
+        let mut claims = json!({"iss": self.caller, "sub": self.caller, "aud": format!("{ORIGIN}/http"), "iat": START,
+            "exp": START + 300, "jti": self.jti(), "dataset": "shop.customers", "column": "iban", "purpose": "support",
+            "tokens": committed(&tokens), "reason": committed(&reason)});
+        if self.caller == "agent" {
+            claims["on_behalf_of"] = json!("petra");
+        }
+        claims
+    }
+
+    fn tokens(&self) -> String {
+        json!(["t1", "t2", self.name]).to_string()
+    }
+
+    fn reidentify_trace(&self) -> Hash {
+        tagged("trace/reidentify", &[self.caller.as_bytes(), self.jti().as_bytes()])
+    }
+
+    /// Values were given back for tokens, on a request with other claims than the true ones.
+    pub(crate) fn reidentified(&self, more: &[(&str, Value)]) -> Event {
+        let mut claims = self.reidentify_claims();
+        more.iter().for_each(|(name, value)| claims[*name] = value.clone());
+        let (input, token) = token("reidentify", &kid(self.caller), self.caller, &claims);
+        let body = vec![
+            ("digest", hash(sha(&[input.as_bytes()]))),
+            ("request", J::Commit("request", token.into_bytes())),
+            ("identity", text(id(self.caller))),
+            ("kid", text(kid(self.caller))),
+            ("registered", J::Index(self.caller.into())),
+            ("verdict", text("permit")),
+            ("policies", texts(&["policy0"])),
+            ("policy", J::InForce("policy")),
+            ("catalog", J::InForce("catalog")),
+            ("time", J::Now),
+            ("connection", text("shop")),
+            ("table", text("customers")),
+            ("column", text("iban")),
+            ("rule", text("token(iban)")),
+            ("purpose", text("support")),
+            ("count", J::Int(3)),
+            ("tokens", J::Commit("reidentify", self.tokens().into_bytes())),
+            ("reason", J::Commit("reidentify", self.reason(self.caller).into_bytes())),
+        ];
+        Event::new(self.label("answer"), self.reidentify_trace(), "reidentify.decided", body)
+    }
+
+    /// That was refused.
+    fn not_reidentified(&self) -> Event {
+        let mut event = self.reidentified(&[]);
+        event.body.retain(|(name, _)| !["connection", "table", "column", "rule", "purpose"].contains(name));
+        event.set("verdict", text("deny"));
+        event.body.insert(6, ("refusal", text("forbidden")));
+        event
+    }
+
+    /// 32 hexadecimal digits that name a trace.
+    pub(crate) fn number(&self) -> String {
+        self.jti()
+    }
+
+    /// An admin looked into a table.
+    pub(crate) fn sampled(&self, by: &'static str) -> Event {
+        let body = vec![
+            ("sample", text(self.number())),
+            ("identity", text(id(by))),
+            ("kid", text(kid(by))),
+            ("registered", J::Index(by.into())),
+            ("connection", text("shop")),
+            ("table", text("customers")),
+            ("columns", texts(&["id", "email"])),
+            ("rows", J::Int(100)),
+            ("snapshot", text("1:1:")),
+            ("statement", J::Commit("query", format!("select … -- {}", self.name).into_bytes())),
+        ];
+        let trace = tagged("trace/sample", &[self.number().as_bytes()]);
+        Event::new(self.label("sample"), trace, "source.sampled", body)
+    }
+
+    fn hold(&self) -> String {
+        self.number()[..16].to_owned()
+    }
+
+    /// A legal hold begins.
+    pub(crate) fn held(&self) -> Event {
+        let body = vec![
+            ("hold", text(self.hold())),
+            ("traces", texts(&[hex(&[3; 32]), hex(&self.trace()).replacen(|_| true, "f", 1)])),
+            ("reason", J::Commit("admin", format!("why {} is held", self.name).into_bytes())),
+        ];
+        Event::new(self.label("held"), tagged("trace/hold", &[self.hold().as_bytes()]), "payload.held", body)
+    }
+
+    /// It ends.
+    pub(crate) fn released(&self) -> Event {
+        let reason = J::Commit("admin", format!("why {} is not", self.name).into_bytes());
+        let trace = tagged("trace/hold", &[self.hold().as_bytes()]);
+        Event::new(
+            self.label("released"),
+            trace,
+            "payload.released",
+            vec![("hold", text(self.hold())), ("reason", reason)],
+        )
+    }
+
+    /// Payloads are shown to somebody.
+    fn read(&self) -> Event {
+        let body = vec![
+            ("read", text(self.number())),
+            ("by", text(id("anna"))),
+            ("why", text("approval")),
+            ("of", hash(self.trace())),
+            ("classes", texts(&["query", "request"])),
+            ("payloads", J::Int(2)),
+        ];
+        Event::new(self.label("read"), tagged("trace/read", &[self.number().as_bytes()]), "payload.read", body)
+    }
+
+    /// The payloads of a day are gone.
+    fn purged(&self) -> Event {
+        let counts = ["payloads", "bytes", "kept", "after_days"].map(|name| (name, J::Int(9)));
+        let body = [("class", text("detail")), ("day", text("2025-01-31"))].into_iter().chain(counts).collect();
+        Event::new(self.label("purged"), tagged("trace/payloads", &[b"detail", b"2025-01-31"]), "payload.purged", body)
+    }
+
+    /// Evidence was packed for somebody.
+    fn exported(&self) -> Event {
+        let body = vec![("by", text(id("anna"))), ("from", J::Int(START)), ("payloads", texts(&["request"]))];
+        Event::new(self.label("exported"), tagged("trace/exports", &[]), "ledger.exported", body)
+    }
+
     fn rejected(&self) -> Event {
         let offset = u64::from_be_bytes(self.trace()[..8].try_into().unwrap()) >> 12;
         let trace = tagged("trace/rejected", &[b"chunk.requests", &0u64.to_be_bytes(), &offset.to_be_bytes()]);
@@ -419,7 +560,7 @@ pub(crate) fn giver(group: &str) -> &'static str {
     }
 }
 
-pub(crate) const FATES: [&str; 11] = [
+pub(crate) const FATES: [&str; 18] = [
     "delivered",
     "attested",
     "aborted",
@@ -431,6 +572,13 @@ pub(crate) const FATES: [&str; 11] = [
     "waiting",
     "open",
     "rejected",
+    "reidentified",
+    "not-reidentified",
+    "sampled",
+    "held",
+    "read",
+    "purged",
+    "exported",
 ];
 
 // --- Administration ---
