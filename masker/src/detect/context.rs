@@ -98,7 +98,8 @@ impl Words {
                 continue;
             }
             if self.likely.get(likely_place(start)) != Some(&true) {
-                place += length;
+                // What stands behind a word is mostly a space.
+                place += length + usize::from(byte(place + length) == b' ');
                 continue;
             }
             for phrase in self.by_start.get(&start).map(Vec::as_slice).unwrap_or_default() {
@@ -128,42 +129,63 @@ fn length_while(text: &[u8], from: usize, holds: fn(u8) -> bool) -> usize {
     text.iter().skip(from).take_while(|byte| holds(**byte)).count()
 }
 
-/// The first eight bytes of the word at the start of a text, in lower case, and the word's length. In scripts without spaces
-/// a word may begin with each letter, so two letters count there.
+/// The first eight bytes of the word at the start of a text, in lower case as far as they are letters, and the word's length. In
+/// scripts without spaces a word may begin with each letter, so two letters count there.
+#[inline]
 fn start_of(text: &[u8]) -> (u64, usize) {
-    let (mut start, mut length) = (0u64, 0);
-    for byte in text {
-        let lower = LOWER.get(usize::from(*byte)).copied().unwrap_or(0);
-        if lower == 0 {
-            break;
-        }
-        if length < 8 {
-            start = start << 8 | u64::from(lower);
-        }
-        length += 1;
-    }
     match text {
         [first, second, ..] if *first >= 0xC0 && *second >= 0xC0 => (u64::from(*first) << 8 | u64::from(*second), 1),
         [first, ..] if *first >= 0xC0 => (0, 1),
-        _ => (start, length),
+        _ => {
+            let bytes = eight(text);
+            // Most words end here: told without a branch for each byte, since a processor can't foresee where.
+            let length = (beyond_words(bytes).leading_zeros() / 8) as usize;
+            let start = bytes | LOWER;
+            match length {
+                0 => (0, 0),
+                1..8 => (start >> (64 - 8 * length), length),
+                _ => {
+                    let mut length = 8;
+                    while let Some(rest) = text.get(length..).filter(|rest| !rest.is_empty()) {
+                        let more = (beyond_words(eight(rest)).leading_zeros() / 8) as usize;
+                        length += more;
+                        if more < 8 {
+                            break;
+                        }
+                    }
+                    (start, length)
+                }
+            }
+        }
     }
 }
 
-/// The lower case of what belongs to a word with spaces around, 0 for anything else.
-const LOWER: [u8; 256] = {
-    let mut table = [0u8; 256];
-    let mut byte = 0;
-    while byte < 0xC0 {
-        if (byte as u8).is_ascii_alphanumeric() || byte >= 0x80 {
-            #[expect(clippy::indexing_slicing, reason = "computed when compiled")]
-            {
-                table[byte] = (byte as u8).to_ascii_lowercase();
-            }
+/// What makes a letter lower case, in each byte. It changes no digit, and other bytes in the same way wherever they stand.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+
+/// The first eight bytes of a text, the first of them the highest; zeros beyond its end.
+fn eight(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let bytes = text.iter().take(8);
+            bytes.zip((0..8).rev()).fold(0, |all, (byte, place)| all | u64::from(*byte) << (8 * place))
         }
-        byte += 1;
     }
-    table
-};
+}
+
+/// The highest bit of each byte that doesn't belong to a word with spaces around: no letter, no digit, and not 0x80 to 0xBF.
+fn beyond_words(bytes: u64) -> u64 {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let each = |byte: u8| u64::from_ne_bytes([byte; 8]);
+    let low = bytes & !HIGH;
+    // What is at least some byte reaches the highest bit when the rest to 0x80 is added.
+    let from = |bytes: u64, least: u8| bytes + each(0x80 - least);
+    let letter = from(low | LOWER, b'a') & !from(low | LOWER, b'z' + 1);
+    let digit = from(low, b'0') & !from(low, b'9' + 1);
+    let marked = bytes & !(bytes << 1);
+    !(((letter | digit) & !bytes) | marked) & HIGH
+}
 
 /// `customerTaxID`, `customer_tax-id` → `customer tax id`.
 pub(super) fn plain_name(name: &str) -> Vec<u8> {
@@ -271,6 +293,30 @@ impl<'a> Context<'a> {
             let last = self.marks.iter().rposition(|mark| mark.start < next).map_or(known, |place| place + 1);
             self.marks.truncate(last.max(known));
             self.looked = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop_assert_eq, prop_oneof, proptest};
+
+    proptest! {
+        /// Eight bytes at a time read what one at a time does.
+        #[test]
+        fn words_begin_and_end(text in proptest::collection::vec(prop_oneof![any::<u8>(), b'a'..=b'z', b'A'..=b'Z', b'0'..=b'9'], 0..40)) {
+            let is_word = |byte: &&u8| byte.is_ascii_alphanumeric() || (0x80..0xC0).contains(*byte);
+            let (start, length) = start_of(&text);
+            match *text {
+                [first, second, ..] if first >= 0xC0 && second >= 0xC0 => prop_assert_eq!(length, 1),
+                [first, ..] if first >= 0xC0 => prop_assert_eq!((start, length), (0, 1)),
+                _ => {
+                    let word = text.iter().take_while(is_word).collect::<Vec<_>>();
+                    let expected = word.iter().take(8).fold(0, |start, byte| start << 8 | u64::from(**byte | 0x20));
+                    prop_assert_eq!((start, length), (expected, word.len()));
+                }
+            }
         }
     }
 }
