@@ -111,7 +111,7 @@ pub struct ColumnAccount {
     pub seen: u64,
     /// Cells replaced: none of a clear column; all cells for masks that hide even nulls, else the cells that weren't null.
     pub changed: u64,
-    /// Hits of the detectors by class, where they read the column as a whole.
+    /// Hits of the detectors by class, where the transform is `detect`; those of paths are counted there.
     pub hits: BTreeMap<String, u64>,
     /// What happened to what is inside of it, for each path of the obligation.
     pub paths: Vec<PathAccount>,
@@ -130,6 +130,8 @@ pub struct PathAccount {
     pub seen: u64,
     /// Those of them that were replaced.
     pub changed: u64,
+    /// Hits of the detectors by class, where the rule is `detect`. What several such paths address counts for each.
+    pub hits: BTreeMap<String, u64>,
 }
 
 /// A chunk after masking, in the order in which its rows leave.
@@ -204,14 +206,14 @@ pub fn mask(
                 let not_rebuilt = |error: Rebuild| error.of(name);
                 let column = if column_type.is_nested() { rebuild(&column).map_err(not_rebuilt)? } else { column };
                 let own = applied.as_ref();
-                let masked = nested::apply(&column, column_type, own, &paths, means).map_err(internal)?;
-                counts = masked.2;
+                let nested = nested::apply(&column, column_type, own, &paths, means).map_err(internal)?;
+                (counts, hits) = (nested.counts, nested.hits);
                 let changed = match own {
                     None => 0,
                     Some(mask) if mask.reads_cells() => rows - column.null_count(),
                     Some(_) => rows,
                 };
-                (masked.0, masked.1, changed)
+                (nested.masked, nested.masked_type, changed)
             }
             None => (in_order()?, column_type.clone(), 0),
             Some(mask) => {
@@ -255,6 +257,7 @@ pub fn mask(
                     rule: path.rule.to_string(),
                     seen: count.seen,
                     changed: count.changed,
+                    hits: count.hits,
                 })
                 .collect(),
         });

@@ -10,21 +10,15 @@
 use countersign_masker::catalog::Limits;
 use countersign_masker::decide::{ColumnObligation, Obligations, PathObligation, Rule};
 use countersign_masker::detect::Detectors;
-use countersign_masker::{Catalog, Clear, ColumnType, Mask, Means, Plan, TableSchema, TokenKeys, mask};
+use countersign_masker::{Catalog, Clear, ColumnType, Mask, MaskedChunk, Means, Plan, TableSchema, TokenKeys, mask};
 use polars::prelude::*;
 
 fn rule(text: &str) -> Rule {
     if text == "clear" { Rule::Clear } else { Rule::Mask(Mask::parse(text).unwrap()) }
 }
 
-/// Masks one column by its own rule and the rules of paths. Gives the column, its type, and for each path in the order of their
-/// texts how much it addressed and replaced.
-fn masked(
-    column: Series,
-    column_type: &ColumnType,
-    own: &str,
-    paths: &[(&str, &str)],
-) -> (Series, ColumnType, Vec<(u64, u64)>) {
+/// Masks one column by its own rule and the rules of paths, which stand in the order of their texts.
+fn chunk(column: Series, column_type: &ColumnType, own: &str, paths: &[(&str, &str)]) -> MaskedChunk {
     let rows = column.len();
     let mut paths = paths.to_vec();
     paths.sort_unstable();
@@ -48,15 +42,25 @@ fn masked(
         max_seconds: 1,
     };
     let frame = DataFrame::new(rows, vec![column.with_name("c".into()).into_column()]).unwrap();
-    let chunk = mask(
+    mask(
         Clear::new(frame),
         &obligations,
         &plan,
         Means { keys: &TokenKeys::new([7; 32]), detectors: &Detectors::default(), purpose: "reporting" },
         [0; 32],
     )
-    .unwrap();
-    let part = chunk.part(0, rows).unwrap();
+    .unwrap()
+}
+
+/// The same: the column, its type, and for each path how much it addressed and replaced.
+fn masked(
+    column: Series,
+    column_type: &ColumnType,
+    own: &str,
+    paths: &[(&str, &str)],
+) -> (Series, ColumnType, Vec<(u64, u64)>) {
+    let chunk = chunk(column, column_type, own, paths);
+    let part = chunk.part(0, chunk.rows()).unwrap();
     let column = part.frame().column("c").unwrap().as_materialized_series().clone();
     let masked_type = chunk.columns()[0].1.clone();
     assert_eq!(*column.dtype(), masked_type.dtype());
@@ -314,4 +318,36 @@ gone = "day"
         "17: path `born.x` leads into column `born` of type date, in which there is nothing".into(),
     ];
     assert_eq!(misfits, expected.map(|misfit| format!("catalog.toml:{misfit}")));
+}
+
+/// Hits of the detectors are counted for the path that had them looked for, of texts that could be read as a whole only.
+#[test]
+fn hits_are_counted_where_they_are() {
+    let texts = [
+        Some(
+            r#"{"note": "mail ada@example.org, bob@example.org", "tags": ["10.1.2.3", "x"], "other": "eve@example.org"}"#,
+        ),
+        Some(r#"{"note": "ada@example.org" "broken": 1}"#),
+        Some(r#"{"note": null, "tags": []}"#),
+        None,
+    ];
+    let column = Series::new("c".into(), texts);
+    let paths = [("c.note", "detect"), ("c.other", "redact"), ("c.tags", "detect")];
+    let chunk_of = chunk(column, &ColumnType::Json, "redact", &paths);
+    let account = &chunk_of.account()[0];
+    assert_eq!(
+        chunk_of.part(0, 4).unwrap().frame().column("c").unwrap().str().unwrap().get(0),
+        Some(r#"{"note":"mail [pii.email], [pii.email]","tags":["[net.ip]","x"],"other":"[redacted]"}"#)
+    );
+    let hits =
+        account.paths.iter().map(|path| path.hits.iter().map(|(class, n)| (class.as_str(), *n)).collect::<Vec<_>>());
+    assert_eq!(hits.collect::<Vec<_>>(), [vec![("pii.email", 2)], vec![], vec![("net.ip", 1)]]);
+    assert!(account.hits.is_empty());
+
+    // What no path leads to is the column's own.
+    let text = Series::new("c".into(), [r#"[{"a": "ada@example.org", "b": "bob@example.org"}, "10.1.2.3"]"#]);
+    let chunk_of = chunk(text, &ColumnType::Text, "detect", &[("c.a", "clear"), ("c.b", "detect")]);
+    let account = &chunk_of.account()[0];
+    assert_eq!(account.hits, [("net.ip".to_owned(), 1)].into());
+    assert_eq!(account.paths.iter().map(|path| path.hits.values().sum()).collect::<Vec<u64>>(), [0, 1]);
 }

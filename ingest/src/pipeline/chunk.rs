@@ -23,6 +23,7 @@ use countersign_masker::detect::Detectors;
 use countersign_masker::{Clear, MaskedChunk, Means, Obligations, Plan};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -307,9 +308,7 @@ impl Fetched {
             transform: (&a.transform).into(),
             seen: Int::saturating(a.seen),
             changed: Int::saturating(a.changed),
-            hits: (a.hits.iter())
-                .map(|(class, count)| ClassHits { class: class.into(), count: Int::saturating(*count) })
-                .collect(),
+            hits: class_hits(&a.hits),
             paths: a
                 .paths
                 .iter()
@@ -319,6 +318,7 @@ impl Fetched {
                     rule: (&p.rule).into(),
                     seen: Int::saturating(p.seen),
                     changed: Int::saturating(p.changed),
+                    hits: class_hits(&p.hits),
                 })
                 .collect(),
         });
@@ -333,6 +333,10 @@ impl Fetched {
         let fingerprint = tagged("schema", &[schema.as_bytes()]);
         Ok(MaskedParts { work, attempt, head, account, parts, digests, salt, format, fingerprint })
     }
+}
+
+fn class_hits(hits: &BTreeMap<String, u64>) -> Vec<ClassHits> {
+    hits.iter().map(|(class, count)| ClassHits { class: class.into(), count: Int::saturating(*count) }).collect()
 }
 
 /// Masked rows as record values, not yet recorded.

@@ -17,7 +17,7 @@
 use super::{
     digest::TraceId,
     rotation,
-    step::{DecidedColumn, Int, Kind, ReidentifyDecided, Step, Text, Verdict},
+    step::{ClassHits, DecidedColumn, Int, Kind, ReidentifyDecided, Step, Text, Verdict},
 };
 use crate::tlog::Hash;
 use serde::{Deserialize, Serialize};
@@ -498,11 +498,7 @@ impl TraceState {
             if rule == "clear" && (did.transform != "clear" || did.changed != Int::ZERO) {
                 return Err(Violation::Account(format!("`{column}` is clear, yet `{}` ran", did.transform)));
             }
-            let in_order = did.hits.is_sorted_by(|a, b| a.class < b.class);
-            if !did.hits.is_empty() && did.transform != "detect"
-                || !in_order
-                || did.hits.iter().any(|hit| hit.count == Int::ZERO)
-            {
+            if !may_count(&did.transform, &did.hits) {
                 return Err(Violation::Account(format!(
                     "`{column}`: hits that `{}` cannot have counted",
                     did.transform
@@ -540,15 +536,26 @@ impl TraceState {
                     "`{path}` under `{rule}`: {changed} of {seen} values replaced"
                 )));
             }
+            if let Some(did) = did.paths.iter().find(|did| !may_count(&did.rule, &did.hits)) {
+                let (path, rule) = (&did.path, &did.rule);
+                return Err(Violation::Account(format!("`{path}`: hits that `{rule}` cannot have counted")));
+            }
         }
         Ok(())
     }
 }
 
+/// Whether a mask can have counted these hits: `detect` alone counts any, each class once and in order.
+fn may_count(mask: &str, hits: &[ClassHits]) -> bool {
+    (mask == "detect" || hits.is_empty())
+        && hits.is_sorted_by(|a, b| a.class < b.class)
+        && hits.iter().all(|hit| hit.count > Int::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::step::{ChunkMasked, ClassHits, MaskedColumn};
+    use crate::evidence::step::{ChunkMasked, DecidedPath, MaskedColumn, MaskedPath};
 
     #[test]
     fn hits_are_counted_by_the_mask_that_looks_for_them() {
@@ -579,8 +586,25 @@ mod tests {
                 paths: vec![],
             };
             let state = TraceState { columns: vec![decided], ..TraceState::default() };
-            let account = ChunkMasked { attempt: Int::ONE, rows: Int::ONE, columns: vec![did], rows_root: None };
+            let mut account = ChunkMasked { attempt: Int::ONE, rows: Int::ONE, columns: vec![did], rows_root: None };
             assert_eq!(state.expect_account(&account).is_ok(), *counts, "{mask} {hits:?}");
+
+            // Likewise inside of a column.
+            let (class, rule) = ("text".to_owned(), (*mask).to_owned());
+            let decided = DecidedPath { path: "note.text".into(), class: class.clone(), rule: rule.clone() };
+            let state = TraceState {
+                columns: vec![DecidedColumn {
+                    paths: vec![decided.clone()],
+                    rule: "redact".into(),
+                    ..state.columns[0].clone()
+                }],
+                ..TraceState::default()
+            };
+            let did = &mut account.columns[0];
+            (did.rule, did.transform) = ("redact".into(), "redact".into());
+            let hits = std::mem::take(&mut did.hits);
+            did.paths = vec![MaskedPath { path: decided.path, class, rule, seen: Int::ONE, changed: Int::ONE, hits }];
+            assert_eq!(state.expect_account(&account).is_ok(), *counts, "{mask} inside");
         }
     }
 }

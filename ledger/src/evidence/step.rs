@@ -417,6 +417,9 @@ record! {
         seen: Int,
         /// Those of them that were replaced.
         changed: Int,
+        /// What the detectors found, where the rule is `detect`, as in a column's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hits: Vec<ClassHits>,
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Here, MAX_DEPTH, Masking};
 use crate::fresh::Texts;
 use crate::path::Place;
 use crate::schema::ColumnType;
-use crate::transform::{self, Mask, REDACTED};
+use crate::transform::{Mask, REDACTED};
 use polars::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -44,6 +44,8 @@ enum Piece {
 struct Group {
     mask: Mask,
     kind: Kind,
+    /// The paths that address them, as bits.
+    addressed: u64,
     values: Vec<String>,
 }
 
@@ -122,13 +124,13 @@ fn quoted(text: &str) -> String {
 
 impl Group {
     /// The masked values as JSON.
-    fn masked(&self, masking: &Masking<'_>) -> PolarsResult<Vec<Option<String>>> {
+    fn masked(&self, masking: &mut Masking<'_>) -> PolarsResult<Vec<Option<String>>> {
         let column_type = self.kind.column_type();
         let mask = self.mask.fitted(&column_type);
         let cells =
             StringChunked::from_iter_values("json".into(), self.values.iter().map(String::as_str)).into_series();
         let cells = cells.strict_cast(&column_type.dtype())?;
-        let masked = transform::apply(&mask, &cells, &column_type, masking.means)?;
+        let masked = masking.transform(&mask, &cells, &column_type, self.addressed)?;
         let is_string = mask.output_type(&column_type) == Some(ColumnType::Text);
         let masked = masked.cast(&DataType::String)?;
         let spelled = |value: &str| if is_string { quoted(value) } else { value.to_owned() };
@@ -159,7 +161,14 @@ impl Reader<'_, '_> {
             rest.at == text.len()
         });
         if read.is_none() {
-            self.pieces.truncate(self.start);
+            // What was collected of it is masked with nothing.
+            for piece in self.pieces.drain(self.start..).rev() {
+                if let Piece::Masked(group, value) = piece
+                    && let Some(group) = self.groups.get_mut(group)
+                {
+                    group.values.truncate(value);
+                }
+            }
             self.masking.counts = counts;
             self.masking.count(u64::MAX, 1, 1);
             return Cell::Whole;
@@ -287,7 +296,7 @@ impl Reader<'_, '_> {
             (Some(mask), Some(kind)) => {
                 let groups = &mut self.groups;
                 let group = *self.of_place.entry((place, kind)).or_insert_with(|| {
-                    groups.push(Group { mask: mask.clone(), kind, values: Vec::new() });
+                    groups.push(Group { mask: mask.clone(), kind, addressed: here.addressed, values: Vec::new() });
                     groups.len() - 1
                 });
                 let values = &mut groups.get_mut(group)?.values;

@@ -16,7 +16,7 @@ mod json;
 
 use crate::path::{Path, Place, Walk};
 use crate::schema::ColumnType;
-use crate::transform::{self, Mask, Means};
+use crate::transform::{self, Hits, Mask, Means};
 use polars::prelude::*;
 use std::fmt;
 
@@ -27,29 +27,41 @@ pub const MAX_DEPTH: usize = 64;
 pub(crate) type PathMask<'a> = (&'a Path, Option<&'a Mask>);
 
 /// How often a path's rule was applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Count {
     /// Cells and values that it addressed; what is taken or replaced as a whole is one.
     pub(crate) seen: u64,
     /// Those of them that were replaced.
     pub(crate) changed: u64,
+    /// Hits of the detectors by class, where its rule is `detect`.
+    pub(crate) hits: Hits,
 }
 
-/// Masks a column of this type, which must hold no values beneath its nulls, by its own rule and the paths' rules. Gives the
-/// column, its type, and for each path how often it was applied.
+/// What became of a column.
+pub(crate) struct Nested {
+    pub(crate) masked: Series,
+    pub(crate) masked_type: ColumnType,
+    /// For each path how often it was applied.
+    pub(crate) counts: Vec<Count>,
+    /// Hits in what no path addresses, where the column's own rule is `detect`.
+    pub(crate) hits: Hits,
+}
+
+/// Masks a column of this type, which must hold no values beneath its nulls, by its own rule and the paths' rules.
 pub(crate) fn apply(
     column: &Series,
     column_type: &ColumnType,
     own: Option<&Mask>,
     paths: &[PathMask<'_>],
     means: Means<'_>,
-) -> PolarsResult<(Series, ColumnType, Vec<Count>)> {
+) -> PolarsResult<Nested> {
     let (walk, root) = Walk::new(column.name(), paths.iter().map(|(path, _)| *path));
     let masks = paths.iter().map(|(_, mask)| *mask).collect::<Vec<_>>();
     let counts = vec![Count::default(); paths.len()];
-    let mut masking = Masking { walk, own, masks, means, counts };
+    let mut masking = Masking { walk, own, masks, means, counts, hits: Hits::new() };
     let (masked, masked_type) = masking.cells(column, column_type, root)?;
-    Ok((masked.with_name(column.name().clone()), masked_type, masking.counts))
+    let masked = masked.with_name(column.name().clone());
+    Ok(Nested { masked, masked_type, counts: masking.counts, hits: masking.hits })
 }
 
 /// What masks one column.
@@ -59,6 +71,7 @@ struct Masking<'a> {
     masks: Vec<Option<&'a Mask>>,
     means: Means<'a>,
     counts: Vec<Count>,
+    hits: Hits,
 }
 
 /// What holds at one place of the walk.
@@ -86,6 +99,27 @@ impl Masking<'_> {
                 count.changed += if mask.is_some() { changed as u64 } else { 0 };
             }
         }
+    }
+
+    /// Masks cells that these paths address by a mask that fits them, and counts what the detectors find.
+    fn transform(
+        &mut self,
+        mask: &Mask,
+        cells: &Series,
+        column_type: &ColumnType,
+        addressed: u64,
+    ) -> PolarsResult<Series> {
+        let Some(detected) = transform::detected(mask, cells, self.means.detectors) else {
+            return transform::apply(mask, cells, column_type, self.means);
+        };
+        let (masked, found) = detected?;
+        let paths = self.counts.iter_mut().zip(&self.masks).enumerate();
+        let looking = paths.filter(|(index, (_, path))| addressed >> index & 1 == 1 && *path == &Some(&Mask::Detect));
+        let hits = looking.map(|(_, (count, _))| &mut count.hits);
+        for hits in hits.chain((addressed == 0).then_some(&mut self.hits)) {
+            found.iter().for_each(|(class, count)| *hits.entry(class.clone()).or_default() += count);
+        }
+        Ok(masked)
     }
 
     fn cells(&mut self, cells: &Series, column_type: &ColumnType, place: Place) -> PolarsResult<(Series, ColumnType)> {
@@ -135,7 +169,7 @@ impl Masking<'_> {
         let mask = mask.fitted(column_type);
         let changed = if mask.reads_cells() { cells.len() - cells.null_count() } else { cells.len() };
         self.count(here.addressed, cells.len(), changed);
-        let masked = transform::apply(&mask, cells, column_type, self.means)?;
+        let masked = self.transform(&mask, cells, column_type, here.addressed)?;
         Ok((masked, mask.output_type(column_type).unwrap_or_else(|| column_type.clone())))
     }
 }

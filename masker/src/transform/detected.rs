@@ -1,14 +1,13 @@
 //! Text in which the detectors' hits are replaced by their class: `call [pii.phone], card [fin.card]`.
 
-use super::map_text;
+use super::{Hits, map_text};
 use crate::detect::Detectors;
 use polars::prelude::*;
-use std::collections::BTreeMap;
 
 /// The masked column, and how many hits there were of each class. The column's name is what the detectors take as its name.
-pub(crate) fn column(column: &Series, detectors: &Detectors) -> PolarsResult<(Series, BTreeMap<String, u64>)> {
+pub(crate) fn column(column: &Series, detectors: &Detectors) -> PolarsResult<(Series, Hits)> {
     let hint = detectors.hint(column.name());
-    let mut counts = BTreeMap::new();
+    let mut counts = Hits::new();
     let masked = map_text(column, |text, out| {
         let mut characters = text.chars();
         let mut place = 0;

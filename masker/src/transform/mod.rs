@@ -392,12 +392,11 @@ pub struct Means<'a> {
     pub purpose: &'a str,
 }
 
+/// Hits of the detectors by class.
+pub(crate) type Hits = BTreeMap<String, u64>;
+
 /// The masked column with the number of hits of each class, where the mask looks for any.
-pub(crate) fn detected(
-    mask: &Mask,
-    column: &Series,
-    detectors: &Detectors,
-) -> Option<PolarsResult<(Series, BTreeMap<String, u64>)>> {
+pub(crate) fn detected(mask: &Mask, column: &Series, detectors: &Detectors) -> Option<PolarsResult<(Series, Hits)>> {
     (*mask == Mask::Detect).then(|| detected::column(column, detectors))
 }
 

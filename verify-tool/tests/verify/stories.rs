@@ -169,10 +169,15 @@ fn mask_accounts() {
         |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].seen = int(2)),
         "mask-account",
     );
-    let hits = vec![ClassHits { class: "fin.card".into(), count: int(1) }];
+    let hits = || vec![ClassHits { class: "fin.card".into(), count: int(1) }];
     check(
         "hits of a mask that looks for none",
-        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].hits = hits.clone()),
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[1].hits = hits()),
+        "mask-account",
+    );
+    check(
+        "hits of a path's mask that looks for none",
+        |w| tweak!(w, "plain/masked-1", ChunkMasked, |s| s.columns[0].paths[0].hits = hits()),
         "mask-account",
     );
     check(

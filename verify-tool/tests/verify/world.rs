@@ -679,7 +679,7 @@ impl World {
             };
             let mut columns = vec![column("id", "key", "clear", 0), column("email", "pii.email", "email", 3)];
             let (path, class, rule) = ("id.ssn".into(), "pii.ssn".into(), "redact".into());
-            columns[0].paths.push(MaskedPath { path, class, rule, seen: int(5), changed: int(4) });
+            columns[0].paths.push(MaskedPath { path, class, rule, seen: int(5), changed: int(4), hits: Vec::new() });
             ChunkMasked { attempt: int(attempt), rows: int(3), columns, rows_root: None }.into()
         });
     }
