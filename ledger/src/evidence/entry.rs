@@ -319,6 +319,7 @@ mod tests {
                 rule: "redact".into(),
                 seen: Int::ONE,
                 changed: Int::ONE,
+                hits: vec![],
             };
             let hit = |count: &u64| ClassHits { class: "fin.card".into(), count: Int::saturating(*count) };
             let column = MaskedColumn {

@@ -590,7 +590,7 @@ mod tests {
             assert_eq!(state.expect_account(&account).is_ok(), *counts, "{mask} {hits:?}");
 
             // Likewise inside of a column.
-            let (class, rule) = ("text".to_owned(), (*mask).to_owned());
+            let (class, rule) = (Text::from("text"), Text::from(*mask));
             let decided = DecidedPath { path: "note.text".into(), class: class.clone(), rule: rule.clone() };
             let state = TraceState {
                 columns: vec![DecidedColumn {

@@ -21,8 +21,8 @@ use crate::evidence::Commitment;
 use crate::tlog::{Epochs, Frontier, Hash, TileId, TilePath, TileReader, TreeSize};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRecoveryMode, Direction, FlushOptions, IteratorMode, Options, WriteBatch, WriteOptions,
-    checkpoint::Checkpoint,
+    DBCompactionStyle, DBCompressionType, DBRecoveryMode, Direction, FlushOptions, IteratorMode, Options, WriteBatch,
+    WriteOptions, checkpoint::Checkpoint,
 };
 use std::{
     fs::{File, TryLockError},
@@ -78,6 +78,12 @@ impl Family {
                 options.set_memtable_prefix_bloom_ratio(0.02);
             }
             _ => (),
+        }
+        if matches!(self, Self::Idem | Self::Trace) {
+            // Their keys are hashes, so that what is new falls everywhere among what is old. Merging runs of like size rewrites a
+            // record as often as the family doubles; rewriting levels would cost several times that as the ledger grows. Payloads
+            // are fewer, and a purge of theirs must not need their room twice.
+            options.set_compaction_style(DBCompactionStyle::Universal);
         }
         options.set_block_based_table_factory(&blocks);
         options
