@@ -64,6 +64,10 @@ def epochs(text):
             vkey, _, last = line.partition(" ")
             if first is None or any(vkey == before for before, _, _ in keys):
                 fail("a key without a last size, or one that stands twice")
+            if last and (not re.fullmatch("0|[1-9][0-9]*", last) or int(last) < first):
+                fail(f"a key's last size is not one that follows {first}: {last}")
+            if keys and open_key(vkey)[0] != open_key(keys[0][0])[0]:
+                fail("keys of two logs")
             keys.append((vkey, first, int(last) if last else None))
             first = keys[-1][2]
     return keys
@@ -159,6 +163,10 @@ def members(pairs):
     return dict(pairs)
 
 
+def is_hash(value):
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+
+
 def read(index, entry):
     """An entry, whose bytes must be the only spelling of what they say."""
     refuse = lambda what: fail(f"entry {index}: a number that is no integer from 0 to 2^53-1: {what}")
@@ -171,6 +179,10 @@ def read(index, entry):
         fail(f"entry {index} is not in canonical form")
     if list(found) != [name for name in TOP if name != "prev" or found.get("step")] or found["v"] != 1:
         fail(f"entry {index} has other members than an entry of version 1")
+    # In Python, True is 1.
+    hashes = [found[name] for name in ("trace", "prev") if name in found]
+    if any(type(found[name]) is not int for name in ("v", "step", "at", "seq")) or not all(map(is_hash, hashes)):
+        fail(f"entry {index} has a member of another type")
     return found
 
 

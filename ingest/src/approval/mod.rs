@@ -314,6 +314,8 @@ impl<'a> Office<'a> {
             self.grants.entry(request).or_default().push(grant);
             return Ok(Ok(self.settle(transactor, request, now)?));
         }
+        // Kept in mind, should the request have moved on meanwhile.
+        self.denied.insert(request);
         Ok(Ok(self.deny(transactor, &waiting)?))
     }
 
@@ -470,13 +472,13 @@ impl<'a> Office<'a> {
         let now = now();
         let mut out = Vec::new();
         for waiting in all_waiting(self.core)? {
-            if waiting.asked.not_after.get() <= now {
+            if self.denied.contains(&waiting.trace) {
+                out.extend(self.deny(transactor, &waiting)?);
+            } else if waiting.asked.not_after.get() <= now {
                 let reason = Reason::ApprovalExpired;
                 let step = RequestFailed { reason, detail: None };
                 out.extend(self.end(transactor, &waiting, step.into(), Word::Failed, reason)?);
-            } else if self.denied.contains(&waiting.trace)
-                || self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty())
-            {
+            } else if self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty()) {
                 out.extend(self.settle(transactor, waiting.trace, now)?);
             }
         }
