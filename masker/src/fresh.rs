@@ -65,6 +65,61 @@ impl Texts {
     }
 }
 
+/// A text of at most twelve ASCII bytes, which polars keeps in the view itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Short {
+    /// The first byte is the lowest, zeros follow the last.
+    bytes: u128,
+    length: u32,
+}
+
+impl Short {
+    /// The `length` lowest of these bytes; `None` if those are too many, or one isn't ASCII.
+    #[inline]
+    pub(crate) fn new(bytes: u128, length: u32) -> Option<Self> {
+        const NOT_ASCII: u128 = u128::MAX / 255 << 7;
+        let bytes = bytes & (1u128 << (8 * length.min(View::MAX_INLINE_SIZE))).wrapping_sub(1);
+        (length <= View::MAX_INLINE_SIZE && bytes & NOT_ASCII == 0).then_some(Self { bytes, length })
+    }
+
+    /// Up to eight bytes, as [`new`](Self::new) takes them.
+    #[inline]
+    pub(crate) fn word(bytes: &[u8]) -> u64 {
+        match bytes.first_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        }
+    }
+
+    fn view(self) -> View {
+        let part = |nth: u32| (self.bytes >> (32 * nth)) as u32;
+        View { length: self.length, prefix: part(0), buffer_idx: part(1), offset: part(2) }
+    }
+}
+
+/// A text column of which nearly all cells are [`Short`]: `short` makes such a cell, and where it can't, `write` appends the cell.
+/// Null cells stay null.
+pub(crate) fn shorts(
+    column: &StringChunked,
+    short: impl Fn(&str) -> Option<Short>,
+    mut write: impl FnMut(&str, &mut String),
+) -> Series {
+    let mut cells = MutableBinaryViewArray::<str>::with_capacity(column.len());
+    let mut text = String::new();
+    for cell in column.downcast_iter().flat_map(|chunk| chunk.iter()) {
+        match cell.map(|cell| (cell, short(cell))) {
+            None => cells.push_null(),
+            Some((_, Some(short))) => cells.push_view(short.view(), &[]),
+            Some((cell, None)) => {
+                text.clear();
+                write(cell, &mut text);
+                cells.push_value(&text);
+            }
+        }
+    }
+    StringChunked::with_chunk(column.name().clone(), cells.freeze()).into_series()
+}
+
 // ---------------------------------------------------------------------------------------------------------------------------
 // Rebuilt
 

@@ -2,7 +2,8 @@
 //! and would be told as a fault.
 
 use countersign_ledger::evidence::TraceId;
-use std::hash::{BuildHasher, RandomState};
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
 
 /// How many parts the names are kept in. Each is sorted by itself, so that sorting needs room for one part only.
 const PARTS: usize = 256;
@@ -24,7 +25,7 @@ struct Part {
 
 impl Default for Closed {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), parts: std::iter::repeat_with(Part::default).take(PARTS).collect() }
+        Self { hasher: RandomState::default(), parts: std::iter::repeat_with(Part::default).take(PARTS).collect() }
     }
 }
 

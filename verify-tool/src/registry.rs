@@ -3,7 +3,8 @@
 use countersign_ledger::evidence::jws::PublicKey;
 use countersign_ledger::evidence::step::{Alg, IdentityRegistered};
 use countersign_ledger::tlog::Hash;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::{BTreeSet, VecDeque};
 
 /// A registered identity.
 #[derive(Clone, Debug)]

@@ -25,9 +25,10 @@ use countersign_ledger::evidence::{
     Commitment, Entry, EntryError, Phase, Reason, Step, TraceId, TraceState, Violation,
 };
 use countersign_ledger::tlog::{Epochs, Hash};
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// How long the service may take from judging something to its durable entry, in seconds: what was good at the first moment
 /// and not at the second is accepted.
@@ -335,12 +336,12 @@ impl<'a> Judge<'a> {
             blind: false,
             genesis: true,
             span: None,
-            sources: HashMap::new(),
-            open: HashMap::new(),
+            sources: HashMap::default(),
+            open: HashMap::default(),
             closed: Closed::default(),
             registry: Registry::default(),
-            grants: HashMap::new(),
-            spent: HashMap::new(),
+            grants: HashMap::default(),
+            spent: HashMap::default(),
         }
     }
 

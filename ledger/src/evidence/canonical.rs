@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
     /// Takes a string without escapes.
     pub(super) fn string(&mut self) -> Option<&'a str> {
         let rest = self.rest.strip_prefix('"')?;
-        let end = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')?;
+        let end = plain(rest.as_bytes());
         let (text, rest) = rest.split_at_checked(end)?;
         self.rest = rest.strip_prefix('"')?;
         Some(text)
@@ -71,6 +71,29 @@ impl<'a> Reader<'a> {
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
+}
+
+/// How many bytes come before the first that is a quote, a backslash or a control character: eight are looked at at once.
+#[inline]
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // A byte's high bit is set where subtracting borrowed from it; above the first such byte others may be wrong, below none.
+        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        let below = (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash)
+            | (word.wrapping_sub(ONES * 0x20) & !word);
+        if below & HIGH != 0 {
+            return at + ((below & HIGH).trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// What has one spelling.
@@ -149,5 +172,19 @@ impl Canonical for Hash {
         let (digits, rest) = reader.rest.strip_prefix('"')?.split_at_checked(64)?;
         reader.rest = rest.strip_prefix('"')?;
         Self::from_hex(digits).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn eight_at_once_are_as_one_by_one(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5a..0x5f_u8], 0..40)) {
+            let found = bytes.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
+            prop_assert_eq!(plain(&bytes), found.unwrap_or(bytes.len()));
+        }
     }
 }

@@ -79,7 +79,7 @@ pub use time::Unit;
 pub use token::{RevealError, TokenKeys};
 
 use crate::detect::Detectors;
-use crate::fresh::Texts;
+use crate::fresh::{Texts, shorts};
 use crate::schema::ColumnType;
 use numbers::Told;
 use polars::prelude::*;
@@ -409,8 +409,16 @@ pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, mean
         Mask::Redact if column_type.is_text() => Ok(StringChunked::full(name, REDACTED, rows).into_series()),
         Mask::Null | Mask::Redact => Ok(Series::full_null(name, rows, column.dtype())),
         Mask::Constant(text) => Ok(StringChunked::full(name, text, rows).into_series()),
-        Mask::KeepFirst(kept) => map_each(column, |text, out| text::keep_first(text, *kept, out)),
-        Mask::KeepLast(kept) => map_each(column, |text, out| text::keep_last(text, *kept, out)),
+        Mask::KeepFirst(kept) => {
+            let cells = column.cast(&DataType::String)?;
+            let write = |text: &str, out: &mut String| text::keep_first(text, *kept, out);
+            Ok(shorts(cells.str()?, |text| text::first_short(text, *kept), write))
+        }
+        Mask::KeepLast(kept) => {
+            let cells = column.cast(&DataType::String)?;
+            let write = |text: &str, out: &mut String| text::keep_last(text, *kept, out);
+            Ok(shorts(cells.str()?, |text| text::last_short(text, *kept), write))
+        }
         Mask::Detect => detected::column(column, detectors).map(|(masked, _)| masked),
         Mask::Email => map_each(column, text::email),
         Mask::Zip3 => map_each(column, text::zip3),

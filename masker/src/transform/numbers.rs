@@ -79,6 +79,11 @@ impl Number {
         }
     }
 
+    /// The float that is exactly the number, if there is one.
+    fn float(self) -> Option<f64> {
+        (self.units % 5i64.pow(self.decimals.into()) == 0).then(|| self.units as f64 / self.power())
+    }
+
     /// What divides its units.
     fn power(self) -> f64 {
         10f64.powi(self.decimals.into())
@@ -190,12 +195,16 @@ pub(super) fn steps_fit(step: Number, column: &ColumnType) -> bool {
 pub(super) fn by_steps(told: Told, step: Number, column: &Series, column_type: &ColumnType) -> PolarsResult<Series> {
     Ok(match column_type {
         ColumnType::Float64 => {
-            let steps = FloatSteps::new(told, step);
-            not_nan(column.f64()?.apply_values(|x| steps.of(x, |cut| cut))).into_series()
+            let (steps, cells) = (FloatSteps::new(told, step), column.f64()?);
+            not_nan(match step.float() {
+                Some(step) => cells.apply_values(|x| steps.of(x, |k| k * step)),
+                None => cells.apply_values(|x| steps.of(x, |k| steps.cut(k))),
+            })
+            .into_series()
         }
         ColumnType::Float32 => {
             let steps = FloatSteps::new(told, step);
-            let single = |cut: f64| f64::from(cut as f32);
+            let single = |k: f64| f64::from(steps.cut(k) as f32);
             not_nan(column.f32()?.apply_values(|x| steps.of(x.into(), single) as f32)).into_series()
         }
         ColumnType::Decimal { precision, scale } => {
@@ -299,24 +308,24 @@ impl FloatSteps {
         Self { told, units: step.units as f64, reciprocal: 1.0 / step.units as f64, power: step.power() }
     }
 
-    /// What is told of `x`, NaN for nothing; `rounded` makes of a number the nearest float of the column.
-    fn of(self, x: f64, rounded: impl Fn(f64) -> f64) -> f64 {
+    /// So many steps, which may be halves. Numerators and denominators are whole numbers, or halves, that a float can hold, so there
+    /// is one rounding.
+    fn cut(self, k: f64) -> f64 {
+        k * self.units / self.power
+    }
+
+    /// What is told of `x`, NaN for nothing; `cut` gives the float of the column that is nearest to so many steps.
+    fn of(self, x: f64, cut: impl Fn(f64) -> f64) -> f64 {
         let scaled = x * self.power;
         // False for NaN, too.
         let is_small = scaled.abs() < MAX_FLOAT;
-        // Numerators and denominators are whole numbers that a float can hold, so there is one rounding. Adding 0 turns -0
-        // into 0.
-        let start = |k: f64| rounded(k * self.units / self.power + 0.0);
-        let cut = |k: f64| match self.told {
-            Told::Start => start(k),
-            Told::Nearest => rounded((2.0 * k - 1.0) * self.units / (2.0 * self.power)),
-        };
         let half = if self.told == Told::Nearest { 0.5 } else { 0.0 };
         // The nearest whole number is the step or the one above it, as long as rounding errs by less than a half: of what is
         // multiplied with the reciprocal, which is inexact from three units on, at most a third of 2⁵⁰ comes here.
         let about = scaled * self.reciprocal + half + WHOLE - WHOLE;
-        let k = about - f64::from(u8::from(x < cut(about)));
-        if is_small { start(k) } else { f64::NAN }
+        let k = about - f64::from(u8::from(x < cut(about - half)));
+        // Adding 0 turns -0 into 0.
+        if is_small { cut(k) + 0.0 } else { f64::NAN }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Masks of text: what stays of a cell's characters.
 
 use super::REDACTED;
+use crate::fresh::Short;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -13,6 +14,34 @@ const RESTRICTED_ZIP3: [&str; 19] = [
     "036", "059", "063", "102", "203", "205", "369", "556", "692", "790", "821", "823", "830", "831", "878", "879",
     "884", "890", "893",
 ];
+
+/// [`RUN`], and how many bytes it has.
+const RUN_BYTES: (u128, u32) = (u32::from_le_bytes(*b"****") as u128 | (b'*' as u128) << 32, RUN.len() as u32);
+
+/// What [`keep_first`] writes, where the text and what is kept of it are of the most usual kind.
+#[inline]
+pub(super) fn first_short(text: &str, kept: usize) -> Option<Short> {
+    let (run, length) = RUN_BYTES;
+    if kept >= 8 || text.len() <= kept {
+        return None;
+    }
+    let start = Short::word(text.as_bytes()) & ((1 << (8 * kept)) - 1);
+    Short::new(u128::from(start) | run << (8 * kept), kept as u32 + length)
+}
+
+/// What [`keep_last`] writes, likewise.
+#[inline]
+pub(super) fn last_short(text: &str, kept: usize) -> Option<Short> {
+    let (run, length) = RUN_BYTES;
+    // One more must stand before those that are kept.
+    let end = text.as_bytes().get(text.len().checked_sub(kept).filter(|start| *start > 0)?..)?;
+    let end = match text.as_bytes().last_chunk::<8>() {
+        Some(last) if kept < 8 => u64::from_le_bytes(*last).checked_shr(8 * (8 - kept as u32)).unwrap_or_default(),
+        _ if kept < 8 => Short::word(end),
+        _ => return None,
+    };
+    Short::new(run | u128::from(end) << (8 * length), kept as u32 + length)
+}
 
 pub(super) fn keep_first(text: &str, kept: usize, out: &mut String) {
     // Where the first bytes are ASCII, they are the first characters.
