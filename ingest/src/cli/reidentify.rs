@@ -12,8 +12,11 @@ use std::process::ExitCode;
 pub(crate) struct Reidentify {
     #[command(flatten)]
     client: ClientArgs,
-    /// Where the tokens come from, as in `warehouse.public.customers.iban`
+    /// Where the tokens come from, as in `warehouse.public.customers.iban`; with `--path`, the table alone
     column: String,
+    /// Where they come from inside of a table's columns, as the catalog writes it, such as `profile.emergency.ssn`
+    #[arg(long)]
+    path: Option<String>,
     /// The purpose that they were made for
     #[arg(long)]
     purpose: String,
@@ -35,7 +38,10 @@ pub(crate) struct Reidentify {
 
 impl Reidentify {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let (dataset, column) = self.column.rsplit_once('.').context("not of the form `connection.table.column`")?;
+        let (dataset, column) = match &self.path {
+            Some(path) => (self.column.as_str(), path.as_str()),
+            None => self.column.rsplit_once('.').context("not of the form `connection.table.column`")?,
+        };
         let tokens = match &self.from {
             None => self.tokens,
             Some(path) => {

@@ -79,6 +79,14 @@ impl Sources {
         Ok(Some(source))
     }
 
+    /// Lets go of connections that the calling thread has kept and does not use.
+    pub async fn rest(&self) {
+        let open: Vec<Arc<Source>> = lock(&self.open).values().map(|(_, source)| source.clone()).collect();
+        for source in open {
+            source.rest().await;
+        }
+    }
+
     /// The columns of a table that the catalog lists, `None` where there is no such connection or table. The source is asked
     /// only if nothing is known and `wanted` says that it is worth asking; otherwise there is no such table.
     pub async fn schema(

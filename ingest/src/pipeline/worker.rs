@@ -65,7 +65,10 @@ impl Worker {
         let kafka = &self.core.config.kafka;
         let member = Member::join(kafka, "countersign-workers", &[broker::WORK], Duration::from_secs(600))?;
         while !self.core.drain.is_on() {
-            let Some(record) = member.poll(Duration::from_millis(200))? else { continue };
+            let Some(record) = member.poll(Duration::from_millis(200))? else {
+                self.runtime.block_on(self.core.sources.rest());
+                continue;
+            };
             let group = member.metadata().ok_or_else(|| Fault::Other("the consumer has no group".into()))?;
             let offsets = offsets_after([&record])?;
             match trace_of(&record) {

@@ -56,7 +56,7 @@ pub enum ConnectionSpec {
     },
 }
 
-/// An opened store. It holds no connection: each preparation makes its own.
+/// An opened store.
 pub enum Source {
     /// A PostgreSQL database.
     Postgres(PostgresSource),
@@ -105,6 +105,13 @@ impl Source {
         match self {
             Self::Postgres(source) => source.schema(table).await,
             Self::Folder(source) => source.schema(table, stated).await,
+        }
+    }
+
+    /// Lets go of connections that the calling thread has kept and not used for ten seconds.
+    pub async fn rest(&self) {
+        if let Self::Postgres(source) = self {
+            source.rest().await;
         }
     }
 

@@ -1,7 +1,10 @@
-//! Rows out of PostgreSQL: one connection per prepared statement, one `REPEATABLE READ READ ONLY` transaction on it, SQL from
-//! [`sql`](super::sql) only. What the server says in its errors and notices may quote cells, so only SQLSTATE codes leave here.
+//! Rows out of PostgreSQL: each prepared statement in a `REPEATABLE READ READ ONLY` transaction of its own, SQL from
+//! [`sql`](super::sql) only. A worker keeps the connection for its next transaction, a minute at most. What the server says in its errors and notices may quote cells, so only SQLSTATE codes leave here.
 
+use std::collections::HashMap;
 use std::error::Error as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use countersign_masker::plan::Plan;
@@ -9,6 +12,7 @@ use countersign_masker::schema::{ColumnType, TableSchema};
 use futures_util::TryStreamExt;
 use polars::prelude::DataFrame;
 use secrecy::SecretString;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -27,22 +31,29 @@ const SCHEMA_SECONDS: u64 = 30;
 /// client's ends what the server cannot: a connection on which nothing arrives any more.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a connection lives: what an administrator changes about who may log in counts a minute later at the latest.
+const LIFE: Duration = Duration::from_secs(60);
+
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// A PostgreSQL database.
 pub struct PostgresSource {
     target: Target,
+    kept: Arc<Kept>,
 }
 
 impl PostgresSource {
     pub(super) fn open(url: &SecretString) -> Result<Self, SourceError> {
-        Ok(Self { target: Target::parse(url)? })
+        Ok(Self { target: Target::parse(url)?, kept: Arc::default() })
     }
 
     pub(super) async fn schema(&self, table: &str) -> Result<TableSchema, SourceError> {
         let name = TableName::parse(table)?;
         let read = async {
-            let link = Link::begin(&self.target, SCHEMA_SECONDS).await?;
+            let link = self.begin(SCHEMA_SECONDS).await?;
             let columns = link.columns(&name, SCHEMA_SECONDS).await?;
-            link.close().await;
+            link.end(&self.kept).await;
             Ok(TableSchema { columns: columns.into_iter().map(|column| (column.name, column.ty)).collect() })
         };
         within(SCHEMA_SECONDS, read).await
@@ -50,9 +61,9 @@ impl PostgresSource {
 
     pub(super) async fn tables(&self) -> Result<Vec<String>, SourceError> {
         let read = async {
-            let link = Link::begin(&self.target, SCHEMA_SECONDS).await?;
+            let link = self.begin(SCHEMA_SECONDS).await?;
             let tables = link.tables(SCHEMA_SECONDS).await?;
-            link.close().await;
+            link.end(&self.kept).await;
             Ok(tables)
         };
         within(SCHEMA_SECONDS, read).await
@@ -62,7 +73,7 @@ impl PostgresSource {
         let name = TableName::parse(table)?;
         let seconds = plan.max_seconds.max(1);
         let prepare = async {
-            let link = Link::begin(&self.target, seconds).await?;
+            let link = self.begin(seconds).await?;
             let snapshot = link.snapshot(seconds).await?;
             let columns = link.columns(&name, seconds).await?;
             check_supported(&columns, plan)?;
@@ -74,6 +85,7 @@ impl PostgresSource {
                 .map_err(|_| SourceError::Failed("the statement cannot be written".to_owned()))?;
             Ok(PreparedCopy {
                 link,
+                kept: self.kept.clone(),
                 snapshot,
                 statement,
                 text,
@@ -84,6 +96,61 @@ impl PostgresSource {
             })
         };
         within(seconds, prepare).await
+    }
+
+    /// A connection in a new transaction.
+    async fn begin(&self, seconds: u64) -> Result<Link, SourceError> {
+        let begin = sql::begin(seconds);
+        if let Some(link) = self.kept.take().await {
+            // It may have died meanwhile. Nothing was asked on it yet, so another one will do.
+            let begun = tokio::time::timeout(GRACE, link.client.batch_execute(&begin)).await;
+            if matches!(begun, Ok(Ok(()))) {
+                return Ok(link);
+            }
+        }
+        let link = match &self.target.tls {
+            Some(tls) => Link::connect(&self.target, tls.clone()).await?,
+            None => Link::connect(&self.target, NoTls).await?,
+        };
+        link.client.batch_execute(&begin).await.map_err(|e| Failure::from_now(seconds).why(&e))?;
+        Ok(link)
+    }
+
+    /// Takes leave of the connection that the calling thread has kept for too long.
+    pub(super) async fn rest(&self) {
+        if let Some(link) = self.kept.take().await {
+            self.kept.put(link);
+        }
+    }
+}
+
+/// Connections between two transactions. One for a thread, and for threads alone that have a runtime of their own: a connection
+/// moves only while the runtime does on which it was made.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<ThreadId, Link>>);
+
+impl Kept {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ThreadId, Link>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calling thread's, unless its time is over.
+    async fn take(&self) -> Option<Link> {
+        let link = self.lock().remove(&thread::current().id())?;
+        if link.is_good() {
+            return Some(link);
+        }
+        link.close().await;
+        None
+    }
+
+    /// Whether the calling thread has a runtime of its own.
+    fn takes(&self) -> bool {
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+    }
+
+    fn put(&self, link: Link) {
+        self.lock().insert(thread::current().id(), link);
     }
 }
 
@@ -99,6 +166,7 @@ pub(super) struct PgColumn {
 /// A COPY statement that only waits to be sent, in its open transaction.
 pub(super) struct PreparedCopy {
     link: Link,
+    kept: Arc<Kept>,
     snapshot: String,
     statement: Statement,
     text: String,
@@ -134,7 +202,7 @@ impl PreparedCopy {
             decoder.finish()
         };
         let frame = within(self.seconds, copy).await?;
-        self.link.close().await;
+        self.link.end(&self.kept).await;
         Ok(frame)
     }
 }
@@ -148,11 +216,14 @@ fn check_supported(columns: &[PgColumn], plan: &Plan) -> Result<(), SourceError>
     }
 }
 
-/// A connection in a transaction. Dropping it drops the connection, whatever the server is doing on it, and so ends the
-/// transaction: the server notices when it next writes, at the latest at its statement timeout.
+/// A connection in a transaction, or between two. Dropping it drops the connection, whatever the server is doing on it, and so ends
+/// the transaction: the server notices when it next writes, at the latest at its statement timeout.
 struct Link {
     client: Client,
     driver: Driver,
+    opened: Instant,
+    /// When its last transaction ended.
+    used: Instant,
 }
 
 /// The task that moves the connection's bytes.
@@ -165,17 +236,6 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects and opens the transaction.
-    async fn begin(target: &Target, seconds: u64) -> Result<Self, SourceError> {
-        let link = match &target.tls {
-            Some(tls) => Self::connect(target, tls.clone()).await?,
-            None => Self::connect(target, NoTls).await?,
-        };
-        let begin = sql::begin(seconds);
-        link.client.batch_execute(&begin).await.map_err(|e| Failure::from_now(seconds).why(&e))?;
-        Ok(link)
-    }
-
     async fn connect<T>(target: &Target, tls: T) -> Result<Self, SourceError>
     where
         T: MakeTlsConnect<Socket>,
@@ -188,7 +248,13 @@ impl Link {
         let driver = tokio::spawn(async move {
             while let Some(Ok(_)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {}
         });
-        Ok(Self { client, driver: Driver(driver) })
+        let now = Instant::now();
+        Ok(Self { client, driver: Driver(driver), opened: now, used: now })
+    }
+
+    /// Whether another transaction may begin on it.
+    fn is_good(&self) -> bool {
+        !self.client.is_closed() && self.opened.elapsed() < LIFE && self.used.elapsed() < IDLE
     }
 
     /// The id of the transaction's snapshot, which asking for it takes.
@@ -240,11 +306,21 @@ impl Link {
             .map_err(|_| SourceError::Failed("the database's catalog cannot be read".to_owned()))
     }
 
-    /// Ends the transaction and takes leave, so that the server's log shows no broken connection. There was nothing to commit, so
-    /// a failure here changes nothing.
+    /// Ends the transaction, and keeps the connection if it may be used once more. There was nothing to commit, so a failure here
+    /// changes nothing.
+    async fn end(mut self, kept: &Kept) {
+        let ended = tokio::time::timeout(GRACE, self.client.batch_execute(sql::END)).await;
+        self.used = Instant::now();
+        if matches!(ended, Ok(Ok(()))) && self.is_good() && kept.takes() {
+            kept.put(self);
+        } else {
+            self.close().await;
+        }
+    }
+
+    /// Takes leave, so that the server's log shows no broken connection.
     async fn close(self) {
-        let Self { client, mut driver } = self;
-        let _ = tokio::time::timeout(GRACE, client.batch_execute("COMMIT")).await;
+        let Self { client, mut driver, .. } = self;
         drop(client);
         let _ = tokio::time::timeout(GRACE, &mut driver.0).await;
     }

@@ -21,6 +21,9 @@ pub(super) const BIND: &str = "SELECT pg_catalog.count(pg_catalog.set_config('co
 /// The id of the transaction's snapshot.
 pub(super) const SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text";
 
+/// Ends a transaction, and takes back what a view's functions may have set for the session.
+pub(super) const END: &str = "COMMIT; RESET ALL";
+
 /// The tables, views and their like that this role may read, `schema.table`.
 pub(super) const TABLES: &str = "\
 SELECT n.nspname || '.' || c.relname
@@ -229,7 +232,8 @@ pub(super) fn fetches_nothing(sql: &str) -> bool {
         let timeout_ms: u64 = rest.split_once(';')?.0.parse().ok()?;
         Some(begin(timeout_ms.div_ceil(1_000)) == sql)
     };
-    [BIND, SNAPSHOT, TABLES, COLUMNS, "COMMIT"].contains(&sql) || timed() == Some(true)
+    // Connections that were not kept ended with the one word.
+    [BIND, SNAPSHOT, TABLES, COLUMNS, END, "COMMIT"].contains(&sql) || timed() == Some(true)
 }
 
 /// An identifier in quotes: whatever it contains, it is one identifier.

@@ -67,6 +67,17 @@ fn values_for_tokens() {
     codes.sort();
     assert_eq!(codes, (0..8).map(|n| format!("7700-000{n}")).collect::<Vec<_>>());
 
+    // What lies inside of a column, by its path.
+    let (_, answer) = world.ask("reports", &members(&["profile"])).unwrap();
+    let profiles = cells(&answer.parts, "profile");
+    let pass =
+        |text: &String| serde_json::from_str::<serde_json::Value>(text).unwrap()["pass"].as_str().unwrap().to_owned();
+    let passes: Vec<String> = profiles.iter().map(pass).collect();
+    let told = frida.reidentify(&wish("profile.pass", "reporting"), &passes, "case 18").unwrap();
+    let mut values: Vec<String> = told.values.into_iter().flatten().collect();
+    values.sort();
+    assert_eq!(values, (0..8).map(|n| format!("Membersecret-pass-{n}")).collect::<Vec<_>>());
+
     // Of another purpose no token is one.
     let none = frida.reidentify(&wish("number", "support"), &tokens, "case 17").unwrap();
     assert!(none.refusal.is_none() && none.values.iter().all(Option::is_none));
@@ -86,7 +97,7 @@ fn values_for_tokens() {
         .iter()
         .filter_map(|entry| if let Step::ReidentifyDecided(s) = &entry.body { Some(s) } else { None })
         .collect();
-    assert_eq!(calls.iter().filter(|s| s.verdict == Verdict::Permit).count(), 4);
+    assert_eq!(calls.iter().filter(|s| s.verdict == Verdict::Permit).count(), 5);
     assert_eq!(calls.iter().filter(|s| s.verdict == Verdict::Deny && s.column.is_none()).count(), 3);
     assert_eq!((calls[0].count.get(), calls[0].rule.as_deref()), (8, Some("token(members)")));
     for entry in &entries {
@@ -95,22 +106,14 @@ fn values_for_tokens() {
     }
     let report = world.prove().unwrap();
     assert!(report.contains("values given back for tokens"), "{report}");
-    let printed = said(
-        world,
-        0,
-        &[
-            "reidentify",
-            "--client",
-            "frida.toml",
-            "files.members.number",
-            "--purpose",
-            "reporting",
-            "--reason",
-            "case 19",
-            &tokens[0],
-        ],
-    );
+    let asked = |of: &[&str]| {
+        let about = ["--purpose", "reporting", "--reason", "case 19"];
+        said(world, 0, &[&["reidentify", "--client", "frida.toml"], of, &about].concat())
+    };
+    let printed = asked(&["files.members.number", &tokens[0]]);
     assert!(printed.contains("Membersecret-"), "{printed}");
+    let printed = asked(&["files.members", "--path", "profile.pass", &passes[0]]);
+    assert!(printed.contains("Membersecret-pass-"), "{printed}");
 }
 
 #[test]

@@ -173,8 +173,9 @@ impl World {
             );
         }
         std::fs::write(self.data().join("people.csv"), csv)?;
-        let mut csv = String::from("id,number,code,note\n");
-        (0..8).for_each(|n| csv += &format!("{n},Membersecret-{n},7700-000{n},nothing\n"));
+        let mut csv = String::from("id,number,code,note,profile\n");
+        let profile = |n| format!(r#""{{""since"":{n},""pass"":""Membersecret-pass-{n}""}}""#);
+        (0..8).for_each(|n| csv += &format!("{n},Membersecret-{n},7700-000{n},nothing,{}\n", profile(n)));
         std::fs::write(self.data().join("members.csv"), csv)?;
         let mut csv = String::from("id,text\n");
         (0..6).for_each(|n| csv += &format!("{n},\"note {n}: found.in{n}@example.org, badge ACME-10000{n}\"\n"));

@@ -383,6 +383,48 @@ async fn no_connection_stays_behind() {
     panic!("a connection stayed behind");
 }
 
+/// The backend that waits for our next transaction.
+async fn kept(client: &tokio_postgres::Client) -> i32 {
+    let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'countersign' AND state = 'idle'";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// On a runtime of its own, as a worker has.
+#[tokio::test]
+async fn a_worker_keeps_its_connection_and_nothing_else() {
+    let server = Postgres::start().unwrap();
+    let client = server.connect().await.unwrap();
+    let views = "CREATE VIEW setting AS SELECT set_config('countersign.left', 'behind', false) AS word; \
+                 CREATE VIEW reading AS SELECT coalesce(nullif(current_setting('countersign.left', true), ''), 'nothing') AS word";
+    client.batch_execute(views).await.unwrap();
+    let source = source(&server);
+    let plan = plan(&open_schema(&source, "public.setting").await, &["word"]);
+    let word = async |table: &str| {
+        let frame = fetch(&source, table, &plan).await.unwrap();
+        frame.column("word").unwrap().str().unwrap().get(0).unwrap().to_owned()
+    };
+    let first = kept(&client).await;
+    assert_eq!(word("public.setting").await, "behind");
+    assert_eq!(word("public.reading").await, "nothing");
+    source.rest().await;
+    assert_eq!(kept(&client).await, first);
+    // It dies while nobody looks.
+    client.query_one("SELECT pg_terminate_backend($1, 5000)", &[&first]).await.unwrap();
+    assert_eq!(word("public.reading").await, "nothing");
+    assert_ne!(kept(&client).await, first);
+    // An error is not what a connection is kept after.
+    assert!(fetch(&source, "public.none", &plan).await.is_err());
+    let left: i64 = client
+        .query_one(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'countersign' AND state <> 'active'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert!(left <= 1, "{left}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_statement_and_a_silent_connection_time_out() {
     let server = Postgres::start().unwrap();
