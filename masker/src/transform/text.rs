@@ -149,3 +149,31 @@ pub(super) fn ip_prefix(text: &str, v4: u8, v6: u8, out: &mut String) {
     // Writing to a string can't fail.
     let _ = written;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fresh::shorts;
+    use polars::prelude::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn short_texts_are_as_the_others(cells in prop::collection::vec(prop::option::of("[a-c*é字🙂]{0,14}"), 0..20), kept in 1..12_usize) {
+            let column = StringChunked::from_iter_options("c".into(), cells.iter().map(Option::as_deref));
+            let first = shorts(&column, |text| first_short(text, kept), |text, out| keep_first(text, kept, out));
+            let last = shorts(&column, |text| last_short(text, kept), |text, out| keep_last(text, kept, out));
+            for (at, cell) in cells.iter().enumerate() {
+                let slow = |write: &dyn Fn(&str, &mut String)| cell.as_deref().map(|cell| {
+                    let mut out = String::new();
+                    write(cell, &mut out);
+                    out
+                });
+                let expected = slow(&|text, out| keep_first(text, kept, out));
+                prop_assert_eq!(first.str().unwrap().get(at), expected.as_deref(), "first {} of {:?}", kept, cell);
+                let expected = slow(&|text, out| keep_last(text, kept, out));
+                prop_assert_eq!(last.str().unwrap().get(at), expected.as_deref(), "last {} of {:?}", kept, cell);
+            }
+        }
+    }
+}
