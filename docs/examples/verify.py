@@ -1,293 +1,193 @@
 #!/usr/bin/env python3
 """Checks a Countersign ledger, written from docs/formats.md alone: a second opinion on what countersign-verify says.
 
-    pip install cryptography                                     # Python 3.9 or newer
-    python verify.py log EVIDENCE LEDGER.VKEY                    # an export: checkpoint, tiles, tree, entries, traces
-    python verify.py receipt FILE LEDGER.VKEY                    # a receipt: its entry stands in the ledger
-    python verify.py row ROW RECEIPT LEDGER.VKEY                 # a line of `countersign rows`: this row was delivered
+    pip install cryptography                         # Python 3.9 or newer
+    python verify.py log EVIDENCE LEDGER.VKEY        # an export: checkpoints, tiles, tree, entries, traces
+    python verify.py receipt FILE LEDGER.VKEY        # a receipt: its entry stands in the ledger
+    python verify.py row ROW RECEIPT LEDGER.VKEY     # a line of `countersign rows`: this row was delivered
 
-LEDGER.VKEY holds one key of the log, or all of them with the sizes that each signs, as a file of `--epochs` does. Where it is one
-key, an export's own rotations are followed from it; a receipt of a log whose key was replaced needs all.
-
-Prints what is wrong and ends with 1, or says what holds and ends with 0. What traces owe each other (section 9) is left to
-countersign-verify; everything else of sections 1 to 8 and 12 that needs no rule of a single entry type is here.
+Prints what is wrong and ends with 1, or what holds and ends with 0. LEDGER.VKEY is one key; an export's own rotations are followed
+from it. Receipts of a log whose key was replaced are judged with the key that signed them, at any size: what bounds keys by sizes
+is `countersign-verify --epochs`. Payloads, what traces owe each other (section 9), and rules of single entry types are left to it.
 """
 
-import base64, hashlib, json, pathlib, re, sys
+import base64, contextlib, hashlib, json, re, sys
+from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-TOP = ["v", "type", "trace", "step", "prev", "at", "src", "seq", "body"]
+NUMBER, LIMIT = "0|[1-9][0-9]{0,15}", 1 << 53
+HASH, TEXT = '"[0-9a-f]{64}"', r'"(?:[^"\\]|\\.)*"'
+NOTE = "((.+)\n(.+)\n(.+)\n)\n((?:— [^ \n]+ [^ \n]+\n)+)"
+STEP = f'"step":(?:0|[1-9][0-9]*,"prev":{HASH})'
+ENTRY = f'{{"v":1,"type":{TEXT},"trace":{HASH},{STEP},"at":(?:{NUMBER}),"src":{TEXT},"seq":(?:{NUMBER}),"body":{{.*}}}}'
+RECEIPT = "c2sp[.]org/tlog-proof@v1\nextra (.+)\nindex (.+)\n((?:.+\n)*)\n((?s:.+))"
+EXTRA = b"(.+)\n(?:salt [0-9a-f]{64}\n)?(?:masked (.+)\n)?"
+LEAF = f'{{"request":({HASH}),"attempt":({NUMBER}),"index":({NUMBER}),"count":({NUMBER}),"salt":{HASH},"row":({{.*}})}}'
+ROW = f'{{"leaf":({LEAF}),"path":(\\[.*\\])}}\n?'
 
+@contextlib.contextmanager
+def about(what):
+    """Whatever does not hold in here, or cannot be read, is told and ends everything: it is not what was signed."""
+    try:
+        yield
+    except Exception as error:
+        sys.exit(f"BROKEN: {what}: {error if isinstance(error, (OSError, ValueError)) else repr(error)}")
 
-def fail(what):
-    sys.exit(f"BROKEN: {what}")
+def check(holds, otherwise):
+    if not holds:
+        raise ValueError(otherwise)
+    return holds
 
+def number(text):
+    check(re.fullmatch(NUMBER, text) and int(text) < LIMIT, f"not an integer from 0 to 2^53-1: {text[:40]}")
+    return int(text)
 
-def sha(data):
-    return hashlib.sha256(data).digest()
+def unbase64(text, length=None):
+    """Bytes, from the one spelling that they have."""
+    data = base64.b64decode(text, validate=True)
+    check(base64.b64encode(data).decode() == text and length in (None, len(data)), "not the base64 of as many bytes")
+    return data
 
-
-def node(left, right):
-    return sha(b"\x01" + left + right)
-
-
-def leaf(entry):
-    return sha(b"\x00" + entry)
-
-
-# --- Checkpoints: section 2 ---
-
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
 
 def open_key(vkey):
-    """Name, id and the key itself."""
+    """Section 2: the name of a key, its id, and the key itself."""
     name, key_id, key = vkey.split("+", 2)
-    key = base64.b64decode(key)
-    if key[:1] != b"\x01" or sha(name.encode() + b"\n" + key)[:4].hex() != key_id:
-        fail(f"{vkey} is not an Ed25519 key with this id")
+    key = unbase64(key, 33)
+    check(key[:1] == b"\x01" and sha(name.encode(), b"\n", key)[:4].hex() == key_id, f"not an Ed25519 key with this id: {vkey}")
     return name, key_id, Ed25519PublicKey.from_public_bytes(key[1:])
 
-
-def signed(key, signature, text, what):
-    try:
-        key.verify(signature, text.encode())
-    except InvalidSignature:
-        fail(f"{what}: the signature does not verify")
-
-
-def epochs(text):
-    """The keys of a log, each with the sizes that it signs: from the first, up to and with the last."""
-    keys, first = [], 0
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            vkey, _, last = line.partition(" ")
-            if first is None or any(vkey == before for before, _, _ in keys):
-                fail("a key without a last size, or one that stands twice")
-            if last and (not re.fullmatch("0|[1-9][0-9]*", last) or int(last) < first):
-                fail(f"a key's last size is not one that follows {first}: {last}")
-            if keys and open_key(vkey)[0] != open_key(keys[0][0])[0]:
-                fail("keys of two logs")
-            keys.append((vkey, first, int(last) if last else None))
-            first = keys[-1][2]
-    return keys
-
-
-def stated(note):
-    """The text that is signed, and the size that it states."""
-    text, _, signatures = note.rpartition("\n\n")
-    lines = (text + "\n").split("\n")
-    if not note.endswith("\n") or len(lines) != 4 or not re.fullmatch("0|[1-9][0-9]*", lines[1]):
-        fail("this is not a checkpoint of a ledger")
-    return text + "\n", signatures, lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True)
-
-
-def open_note(note, keys):
-    """Size and root of a checkpoint that carries a good signature by a key that signs this size."""
-    text, signatures, origin, size, root = stated(note)
-    good = False
-    for vkey, first, last in keys:
-        name, key_id, key = open_key(vkey)
-        for line in signatures.splitlines():
-            dash, by, blob = line.split(" ")
-            blob = base64.b64decode(blob, validate=True)
-            if (dash, by, blob[:4].hex()) == ("—", name, key_id):
-                signed(key, blob[4:], text, f"the checkpoint of size {size}")
-                good |= origin == name and first <= size and (last is None or size <= last)
-    return (size, root) if good else fail(f"the checkpoint of size {size} is not signed by a key that signs this size")
-
-
-# --- The tree: section 1 ---
-
+def open_note(note, epochs):
+    """Section 2: size and root of a checkpoint that a key has signed which signs this size, and no key of the log badly."""
+    text, origin, size, root, signatures = check(re.fullmatch(NOTE, note), "not a checkpoint of a ledger").groups()
+    size, good = number(size), False
+    for by, blob in re.findall("— (.+) (.+)\n", signatures):
+        blob = unbase64(blob)
+        for vkey, first, last in epochs:
+            name, key_id, key = open_key(vkey)
+            if (by, blob[:4].hex()) == (name, key_id):
+                key.verify(blob[4:], text.encode())
+                good |= origin == name and first <= size <= last
+    check(good, "not signed by a key of this log that signs this size")
+    return size, unbase64(root, 32)
 
 def fold(hashes):
-    """RFC 6962: the root over these hashes, whatever level they stand on."""
-    if len(hashes) == 1:
-        return hashes[0]
+    """Section 1: the root over these hashes, whatever level they stand on."""
+    if len(hashes) < 2:
+        return hashes[0] if hashes else sha()
     half = 1 << (len(hashes) - 1).bit_length() - 1
-    return node(fold(hashes[:half]), fold(hashes[half:]))
+    return sha(b"\x01", fold(hashes[:half]), fold(hashes[half:]))
 
-
-def included(index, size, hash, path):
-    """RFC 9162, section 2.1.3.2: the root that a leaf and the hashes beside its way up lead to."""
-    last = size - 1
-    for sibling in path:
-        if last == 0:
-            fail("the proof has too many hashes")
-        if index % 2 or index == last:
-            hash = node(sibling, hash)
-            while index % 2 == 0 and index:
-                index, last = index // 2, last // 2
-        else:
-            hash = node(hash, sibling)
-        index, last = index // 2, last // 2
-    return hash if last == 0 else fail("the proof has too few hashes")
-
-
-def tile_path(level, index, width):
-    groups = f"{index:0{-(-len(str(index)) // 3) * 3}}"
-    groups = [groups[at : at + 3] for at in range(0, len(groups), 3)]
-    partial = f".p/{width}" if width < 256 else ""
-    return f"tile/{level}/" + "/".join(["x" + group for group in groups[:-1]] + groups[-1:]) + partial
-
+def included(index, size, leaf, proof):
+    """Section 1: the root that a leaf's hash and those beside its way up lead to."""
+    check(index < size and (size == 1) == (not proof), "the proof has too many hashes, or too few")
+    if size == 1:
+        return leaf
+    half = 1 << (size - 1).bit_length() - 1
+    if index < half:
+        return sha(b"\x01", included(index, half, leaf, proof[:-1]), proof[-1])
+    return sha(b"\x01", proof[-1], included(index - half, size - half, leaf, proof[:-1]))
 
 def tiles(folder, level, count):
-    """The files that hold `count` things on a level, with how many each holds."""
+    """Section 1: the files that hold `count` things on a level: their paths, how many each holds, and their bytes."""
     for index in range(-(-count // 256)):
         width = min(256, count - 256 * index)
-        path = tile_path(level, index, width)
-        try:
-            yield path, width, (folder / path).read_bytes()
-        except OSError as error:
-            fail(f"{path}: {error.strerror}")
-
+        *groups, last = [group.zfill(3) for group in f"{index:,}".split(",")]
+        path = "/".join(["tile", level, *("x" + group for group in groups), last]) + (f".p/{width}" if width < 256 else "")
+        yield path, width, (folder / path).read_bytes()
 
 def entries(folder, size):
     for path, width, data in tiles(folder, "entries", size):
         for _ in range(width):
             length = int.from_bytes(data[:2], "big")
             entry, data = data[2 : 2 + length], data[2 + length :]
-            if len(entry) != length:
-                fail(f"{path} is cut off")
+            check(len(entry) == length, f"{path} is cut off")
             yield entry
-        if data:
-            fail(f"{path} is too long")
+        check(not data, f"{path} is too long")
 
-
-# --- Entries: section 4 ---
-
-
-def members(pairs):
-    if len(dict(pairs)) != len(pairs):
-        fail("a member that stands twice")
-    return dict(pairs)
-
-
-def is_hash(value):
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
-
-
-def read(index, entry):
-    """An entry, whose bytes must be the only spelling of what they say."""
-    refuse = lambda what: fail(f"entry {index}: a number that is no integer from 0 to 2^53-1: {what}")
-    integer = lambda text: int(text) if 0 <= int(text) < 1 << 53 and text != "-0" else refuse(text)
-    try:
-        found = json.loads(entry, object_pairs_hook=members, parse_float=refuse, parse_constant=refuse, parse_int=integer)
-    except ValueError as error:
-        fail(f"entry {index}: {error}")
-    if len(entry) > 60_000 or json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode() != entry:
-        fail(f"entry {index} is not in canonical form")
-    if list(found) != [name for name in TOP if name != "prev" or found.get("step")] or found["v"] != 1:
-        fail(f"entry {index} has other members than an entry of version 1")
-    # In Python, True is 1.
-    hashes = [found[name] for name in ("trace", "prev") if name in found]
-    if any(type(found[name]) is not int for name in ("v", "step", "at", "seq")) or not all(map(is_hash, hashes)):
-        fail(f"entry {index} has a member of another type")
+def read(entry):
+    """Section 4: an entry, whose bytes must be the only spelling of what they say. What has a member twice has none."""
+    found = json.loads(entry, parse_int=number, parse_float=number, parse_constant=number)
+    spelled = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    check(spelled.encode() == entry and len(entry) <= 60_000, "not in canonical form")
+    check(re.fullmatch(ENTRY, spelled) and [*found][-1] == "body", "not an entry of version 1: another member, order or type")
     return found
 
+def rotate(epochs, index, body):
+    """Section 5, and *Keys of the log* in section 9: ends the last key and begins another one, if both have signed that."""
+    (old, first, _), new, size = epochs[-1], body["key"], body["size"]
+    check(size == index + 1 and new not in [vkey for vkey, _, _ in epochs], "another size than it completes, or a key again")
+    check(open_key(new)[0] == open_key(old)[0], "a key of another log")
+    statement = f"countersign/log.key_rotated/v1\n{old}\n{new}\n{size}\n".encode()
+    open_key(old)[2].verify(unbase64(body["old_signature"]), statement)
+    open_key(new)[2].verify(unbase64(body["new_signature"]), statement)
+    return epochs[:-1] + [(old, first, size), (new, size, LIMIT)]
 
-def rotate(keys, index, body):
-    """Ends the last key and begins another one, if both have signed that: section 5, and in section 9 *Keys of the log*."""
-    (old, first, _), new, size = keys[-1], body["key"], body["size"]
-    if size != index + 1 or any(new == key for key, _, _ in keys) or open_key(new)[0] != open_key(old)[0]:
-        fail(f"entry {index}: not a rotation to another key of this log, from the size that it completes")
-    for key, signature in (old, body["old_signature"]), (new, body["new_signature"]):
-        statement = f"countersign/log.key_rotated/v1\n{old}\n{new}\n{size}\n"
-        signed(open_key(key)[2], base64.b64decode(signature, validate=True), statement, f"entry {index}")
-    return keys[:-1] + [(old, first, size), (new, size, None)]
-
-
-def log(folder, given):
-    folder = pathlib.Path(folder)
-    note = (folder / "checkpoint").read_text()
-    traces, sources, at, hashes, keys = {}, {}, 0, [], []
-    size = stated(note)[3]
-    for index, entry in enumerate(entries(folder, size)):
-        found, hash = read(index, entry), leaf(entry)
-        if (found["step"], found.get("prev")) != traces.get(found["trace"], (0, None)):
-            fail(f"entry {index} does not follow what stands before it in its trace")
-        if found["seq"] != sources.get(found["src"], 0) or found["at"] < at:
-            fail(f"entry {index} is out of order: seq {found['seq']} of {found['src']} at {found['at']}")
-        if (index == 0) != (found["type"] == "log.created"):
-            fail(f"entry {index} is {found['type']}: a ledger begins with log.created, once")
-        if index == 0:
-            keys = [(found["body"]["key"], 0, None)]
-        elif found["type"] == "log.key_rotated":
-            keys = rotate(keys, index, found["body"])
-        traces[found["trace"]] = (found["step"] + 1, hash.hex())
-        sources[found["src"]], at = found["seq"] + 1, found["at"]
-        hashes.append(hash)
-    if len(given) > 1 or given[0][2] is not None:
-        # Whoever states the sizes knows better than the ledger.
-        if [key[:2] for key in keys if key[:2] not in [known[:2] for known in given]]:
-            fail("the ledger tells of a key, or of its first size, that is not among those given")
-        keys = given
-    elif keys and given[0][0] not in [key for key, _, _ in keys]:
-        fail("the key was never this log's")
-    size, root = open_note(note, keys or given)
+def check_log(folder, vkey):
+    traces, sources, now, hashes, epochs = {}, {}, 0, [], [(vkey, 0, LIMIT)]
+    for index, entry in enumerate(entries(folder, number((folder / "checkpoint").read_bytes().decode().split("\n")[1]))):
+        with about(f"entry {index}"):
+            found = read(entry)
+            trace, source, body = found["trace"], found["src"], found["body"]
+            check((found["step"], found.get("prev")) == traces.get(trace, (0, None)), "not what comes next in its trace")
+            check(found["seq"] == sources.get(source, 0) and found["at"] >= now, "not the next of its source, or too old")
+            check((index == 0) == (found["type"] == "log.created"), "a ledger begins with log.created, and has no other")
+            if index == 0:
+                epochs = [(body["key"], 0, LIMIT)]
+                check(body["origin"] == open_key(body["key"])[0], "the key of another log")
+            elif found["type"] == "log.key_rotated":
+                epochs = rotate(epochs, index, body)
+            hashes.append(sha(b"\x00", entry))
+            traces[trace], sources[source], now = (found["step"] + 1, hashes[-1].hex()), found["seq"] + 1, found["at"]
+    check(vkey in [known for known, _, _ in epochs], "the key was never this log's")
+    for path in [folder / "checkpoint", *(folder / "checkpoints").iterdir()]:
+        with about(path.relative_to(folder)):
+            size, root = open_note(path.read_bytes().decode(), epochs)
+            # The export's own is of the size that was just read.
+            check(path.parent == folder or path.name == str(size), "it is of another size than its name says")
+            check(size <= len(hashes) and fold(hashes[:size]) == root, "the entries do not lead to the signed root")
     # Each level of tiles holds the hashes of the complete subtrees of 256 times as many entries.
     level, row = 0, hashes
     while row:
-        for at, (path, width, data) in enumerate(tiles(folder, level, len(row))):
-            if data != b"".join(row[256 * at :][:width]):
-                fail(f"{path} is not what the entries make of it")
+        for index, (path, width, data) in enumerate(tiles(folder, str(level), len(row))):
+            check(data == b"".join(row[256 * index :][:width]), f"{path} is not what the entries make of it")
         level, row = level + 1, [fold(row[at : at + 256]) for at in range(0, len(row) - 255, 256)]
-    if (fold(hashes) if hashes else sha(b"")) != root:
-        fail("the entries do not lead to the signed root")
-    for path in (folder / "checkpoints").iterdir():
-        older, older_root = open_note(path.read_text(), keys or given)
-        if str(older) != path.name or older > size or (fold(hashes[:older]) if older else sha(b"")) != older_root:
-            fail(f"checkpoints/{path.name} says something else: history was rewritten")
-    print(f"{size} entries in {len(traces)} traces are those that were signed")
+    print(f"{len(hashes)} entries in {len(traces)} traces are those that were signed")
 
+def check_receipt(path, vkey):
+    """Section 12. Gives the mask account that may come along, for which the entry alone vouches, or else the entry."""
+    extra, index, proof, note = check(re.fullmatch(RECEIPT, path.read_bytes().decode()), "not a receipt").groups()
+    entry, masked = check(re.fullmatch(EXTRA, unbase64(extra)), "no entry in the receipt").groups()
+    size, root = open_note(note, [(vkey, 0, LIMIT)])
+    proof = [unbase64(line, 32) for line in proof.split("\n")[:-1]]
+    check(included(number(index), size, sha(b"\x00", entry), proof) == root, "the receipt does not prove its entry")
+    found = read(entry)
+    check(masked is None or sha(b"\x00", masked).hex() == found.get("prev"), "not the mask account that the entry follows")
+    print(f"entry {index} is in the ledger: {json.dumps(found, ensure_ascii=False)}")
+    return read(masked or entry)
 
-# --- Receipts and rows: section 12 ---
-
-
-def receipt(path, keys):
-    """The entry of a receipt, and the bytes of the mask account that it may carry."""
-    head, _, note = pathlib.Path(path).read_text().partition("\n\n")
-    first, extra, index, *proof = head.split("\n")
-    if first != "c2sp.org/tlog-proof@v1" or not extra.startswith("extra ") or not index.startswith("index "):
-        fail("this is not a receipt")
-    entry, *more = base64.b64decode(extra[6:], validate=True).split(b"\n")
-    size, root = open_note(note, keys)
-    index, proof = int(index[6:]), [base64.b64decode(hash, validate=True) for hash in proof]
-    if index >= size or included(index, size, leaf(entry), proof) != root:
-        fail("the receipt does not prove its entry")
-    return index, read(index, entry), next((line[7:] for line in more if line.startswith(b"masked ")), entry)
-
-
-def row(path, receipt_path, keys):
-    index, entry, account = receipt(receipt_path, keys)
-    if account and entry["type"] == "delivery.intended" and leaf(account).hex() != entry["prev"]:
-        fail("the receipt's mask account is not the one that the delivery follows")
-    masked = read(index, account)
-    line = pathlib.Path(path).read_text().rstrip("\n")
-    found = re.fullmatch(r'\{"leaf":(.*),"path":\[([^\]]*)\]\}', line)
-    said = json.loads(found[1]) if found else fail("this is not a row with its proof")
-    proof = [base64.b64decode(hash, validate=True) for hash in json.loads(f"[{found[2]}]")]
-    chunk = [said["request"], said["attempt"], said["count"]]
-    if chunk != [masked["trace"], masked["body"]["attempt"], masked["body"]["rows"]]:
-        fail("the row is of another chunk")
-    if said["index"] >= said["count"] or masked["body"]["rows_root"] != included(
-        said["index"], said["count"], leaf(found[1].encode()), proof
-    ).hex():
-        fail("the row is not one of this chunk")
-    print(f"row {said['index']} of {said['count']}: {json.dumps(said['row'], ensure_ascii=False)}")
-
-
-def main():
-    if len(sys.argv) < 4 or sys.argv[1] not in ("log", "receipt", "row"):
-        sys.exit(__doc__)
-    *args, keys = sys.argv[2:]
-    keys = epochs(pathlib.Path(keys).read_text()) or fail("no key")
-    if sys.argv[1] == "receipt":
-        index, entry, _ = receipt(*args, keys)
-        print(f"entry {index} is in the ledger: {json.dumps(entry, ensure_ascii=False)}")
-    else:
-        {"log": log, "row": row}[sys.argv[1]](*args, keys)
-
+def check_row(path, receipt_path, vkey):
+    account = check_receipt(receipt_path, vkey)
+    check(account["type"] == "chunk.masked" and "rows_root" in account["body"], "the receipt says nothing of single rows")
+    found = check(re.fullmatch(ROW, path.read_bytes().decode()), "not a row with its proof")
+    leaf, *chunk, index, count, row, proof = found.groups()
+    said = [account["trace"], account["body"]["attempt"], account["body"]["rows"]]
+    check([*chunk, count] == [json.dumps(value) for value in said], "the row is of another chunk")
+    proof = [unbase64(hashed, 32) for hashed in json.loads(proof)]
+    root = included(number(index), number(count), sha(b"\x00", leaf.encode()), proof)
+    check(root.hex() == account["body"]["rows_root"], "the row is not one of this chunk")
+    check(isinstance(json.loads(row, parse_constant=number), dict), "the row is not an object")
+    print(f"row {index} of {count}: {row}")
 
 if __name__ == "__main__":
-    main()
+    checks = {"log": (check_log, 2), "receipt": (check_receipt, 2), "row": (check_row, 3)}
+    command, *paths = sys.argv[1:] or [""]
+    if command not in checks or len(paths) != checks[command][1]:
+        sys.exit(__doc__)
+    sys.stdout.reconfigure(errors="backslashreplace")
+    with about(command):
+        vkey = Path(paths.pop()).read_bytes().decode().strip()
+        check("\n" not in vkey, "one key is wanted: countersign-verify --epochs takes several, with their sizes")
+        checks[command][0](*map(Path, paths), vkey)

@@ -1,13 +1,14 @@
 //! `docs/examples/verify.py` was written from `docs/formats.md` alone. It agrees with the tool on evidence that a running service
 //! left (`tests/data/v1-served`), of which it reads all but the payloads: on what is whole, and, one fault at a time, on what is not.
-//! And on a small ledger whose key was replaced.
+//! And on a small ledger whose key was replaced, and on single rows.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
-use countersign_ledger::evidence::step::{LogCreated, LogKeyRotated, RequestRejected};
-use countersign_ledger::evidence::{Class, Commitment, Entry, Int, Reason, Step, TraceId, rotation};
+use countersign_ledger::evidence::row::{RowsOf, proof_line, row_line};
+use countersign_ledger::evidence::step::{ChunkMasked, DeliveryAborted, LogCreated, LogKeyRotated, RequestRejected};
+use countersign_ledger::evidence::{Class, Commitment, Entry, Int, Reason, Receipt, Step, TraceId, rotation};
 use countersign_ledger::tlog::{
-    Checkpoint, Frontier, Hash, SignedCheckpoint, SignerKey, TreeSize, encode_bundle, leaf_hash,
+    Checkpoint, Frontier, Hash, LeafIndex, SignedCheckpoint, SignerKey, TlogProof, TreeSize, encode_bundle, leaf_hash,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,14 +35,22 @@ fn python(test: &str) -> Option<&'static str> {
     found
 }
 
-/// What both say of a ledger (`log`) or a receipt (`receipt`) of the log of that key, or of those keys: the stranger, then the tool.
-fn ask_by(python: &str, what: &str, path: &Path, keys: &Path) -> ((bool, String), u8) {
+/// What the stranger says. What is wrong it says in one way, whatever is wrong.
+fn stranger(python: &str, what: &str, paths: &[&Path]) -> (bool, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/verify.py");
-    let output = Command::new(python).arg(script).arg(what).arg(path).arg(keys).output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    let flag = if fs::read_to_string(keys).unwrap().lines().count() > 1 { "--epochs" } else { "--key" };
-    let args = ["countersign-verify", what, path.to_str().unwrap(), flag, keys.to_str().unwrap()];
-    ((output.status.success(), said), countersign_verify::run(args, &mut Vec::new(), &mut Vec::new()))
+    let output = Command::new(python).arg(script).arg(what).args(paths).output().unwrap();
+    let [said, wrong] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    match output.status.code() {
+        Some(0) => assert_eq!(wrong, ""),
+        code => assert!(code == Some(1) && wrong.starts_with("BROKEN: ") && wrong.lines().count() == 1, "{wrong}"),
+    }
+    (output.status.success(), said + &wrong)
+}
+
+/// What both say of a ledger (`log`) or a receipt (`receipt`) of the log of that key: the stranger, then the tool.
+fn ask_by(python: &str, what: &str, path: &Path, key: &Path) -> ((bool, String), u8) {
+    let args = ["countersign-verify", what, path.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    (stranger(python, what, &[path, key]), countersign_verify::run(args, &mut Vec::new(), &mut Vec::new()))
 }
 
 fn ask(python: &str, what: &str, path: &Path) -> ((bool, String), u8) {
@@ -180,32 +189,83 @@ fn replaced(dir: &Path, signed: &[(usize, u8)], change: fn(&mut LogKeyRotated)) 
 fn a_key_that_was_replaced() {
     let Some(python) = python("a_key_that_was_replaced") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let check = |signed: &[(usize, u8)], change: fn(&mut LogKeyRotated), keys: &str, good: bool| {
-        let (ledger, file) = (dir.path().join("ledger"), dir.path().join("keys"));
+    let (ledger, file) = (dir.path().join("ledger"), dir.path().join("key"));
+    let check = |signed: &[(usize, u8)], change: fn(&mut LogKeyRotated), key: &str, good: bool| {
         let _ = fs::remove_dir_all(&ledger);
         replaced(&ledger, signed, change);
-        fs::write(&file, keys).unwrap();
+        fs::write(&file, key).unwrap();
         let ((proven, said), exit) = ask_by(python, "log", &ledger, &file);
-        assert_eq!(
-            (proven, exit == 0),
-            (good, good),
-            "{signed:?} by {keys}: the tool says {exit}, the stranger {said}"
-        );
+        assert_eq!((proven, exit == 0), (good, good), "{signed:?} by {key}: the tool says {exit}, the stranger {said}");
     };
     let [one, two, three] = [1, 2, 3].map(|n| key(n).verifier().to_string());
     let whole: &[(usize, u8)] = &[(2, 1), (3, 2), (4, 2)];
-    for keys in [one.clone(), two.clone(), format!("# all\n{one} 3\n{two}\n")] {
-        check(whole, |_| (), &keys, true);
+    for key in [&one, &two] {
+        check(whole, |_| (), key, true);
         // Beyond its end a key signs nothing, and before its beginning.
-        check(&[(2, 1), (3, 2), (4, 1)], |_| (), &keys, false);
-        check(&[(2, 2), (3, 2), (4, 2)], |_| (), &keys, false);
+        check(&[(2, 1), (3, 2), (4, 1)], |_| (), key, false);
+        check(&[(2, 2), (3, 2), (4, 2)], |_| (), key, false);
         // Both sign the rotation, and it begins where it stands.
-        check(whole, |s| s.new_signature.clone_from(&s.old_signature), &keys, false);
-        check(whole, |s| s.old_signature.clone_from(&s.new_signature), &keys, false);
-        check(whole, |s| s.size = Int::ONE, &keys, false);
+        check(whole, |s| s.new_signature.clone_from(&s.old_signature), key, false);
+        check(whole, |s| s.old_signature.clone_from(&s.new_signature), key, false);
+        check(whole, |s| s.size = Int::ONE, key, false);
     }
-    for keys in [three.clone(), format!("{one} 2\n{two}\n"), format!("{one} 3\n{three}\n"), format!("{two} 3\n{one}\n")]
+    check(whole, |_| (), &three, false);
+    // Keys with their sizes are for the tool.
+    fs::write(&file, format!("{one} 3\n{two}\n")).unwrap();
+    let (proven, said) = stranger(python, "log", &[&ledger, &file]);
+    assert!(!proven && said.contains("--epochs"), "{said}");
+}
+
+fn encoded(step: Int, prev: Option<Hash>, body: Step) -> Vec<u8> {
+    Entry { trace: TraceId::log(), step, prev, at: Int::ONE, src: "5eed/1".into(), seq: step, body }.encode().unwrap()
+}
+
+/// The account of a chunk with this row alone, and the row with its proof.
+fn alone(row: &str) -> (Vec<u8>, String) {
+    let of = RowsOf { request: TraceId::log(), attempt: Int::ONE, count: Int::ONE };
+    let line = row_line(&of, 0, &Hash::from_bytes([7; 32]), row.as_bytes());
+    let body = ChunkMasked { attempt: Int::ONE, rows: of.count, columns: vec![], rows_root: Some(leaf_hash(&line)) };
+    let account = encoded(Int::ONE, Some(Hash::from_bytes([1; 32])), body.into());
+    (account, String::from_utf8(proof_line(&line, &[])).unwrap())
+}
+
+/// The receipt of an entry that is its ledger's only one.
+fn receipt_of(entry: &[u8]) -> Receipt {
+    let checkpoint = Checkpoint::new(ORIGIN, TreeSize::new(1), leaf_hash(entry));
+    let checkpoint = SignedCheckpoint::sign(checkpoint, &[&key(1)]).unwrap().into_note();
+    let proof = TlogProof { extra: None, index: LeafIndex::new(0), hashes: Vec::new(), checkpoint };
+    Receipt::new(entry.to_vec(), None, proof).unwrap()
+}
+
+#[test]
+fn a_single_row() {
+    let Some(python) = python("a_single_row") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let check = |row: &str, receipt: &Receipt, good: bool| {
+        let [line, proof, vkey] = ["row", "receipt", "vkey"].map(|name| dir.path().join(name));
+        fs::write(&line, row).unwrap();
+        fs::write(&proof, receipt.encode()).unwrap();
+        fs::write(&vkey, key(1).verifier().to_string()).unwrap();
+        let (proven, said) = stranger(python, "row", &[&line, &proof, &vkey]);
+        let [row, receipt, key] = [&line, &proof, &vkey].map(|path| path.to_str().unwrap());
+        let args = ["countersign-verify", "row", row, "--receipt", receipt, "--key", key];
+        let exit = countersign_verify::run(args, &mut Vec::new(), &mut Vec::new());
+        assert_eq!((proven, exit == 0), (good, good), "the tool says {exit}, the stranger {said}");
+    };
+    let (account, row) = alone(r#"{"id":1,"name":"ü","share":1e16}"#);
+    let (invented, other) = alone(r#"{"id":2,"name":"ü","share":1e16}"#);
+    let aborted = DeliveryAborted { attempt: Int::ONE, reason: Reason::NotDelivered };
+    let next = encoded(Int::ONE.next(), Some(leaf_hash(&account)), aborted.into());
+    check(&row, &receipt_of(&account), true);
+    check(&row, &receipt_of(&next).with_masked(account.clone()), true);
+    for (from, to) in
+        [(r#""id":1"#, r#""id":2"#), ("\"index\":0", "\"index\":1"), ("\"count\":1", "\"count\":2"), ("[]", "[\"\"]")]
     {
-        check(whole, |_| (), &keys, false);
+        check(&row.replace(from, to), &receipt_of(&account), false);
+    }
+    // Of the entry alone there is a proof: an account that came along is the one that it follows, or nothing.
+    check(&row, &receipt_of(&next), false);
+    for entry in [&account, &next] {
+        check(&other, &receipt_of(entry).with_masked(invented.clone()), false);
     }
 }
