@@ -105,18 +105,31 @@ pub(crate) fn shorts(
     mut write: impl FnMut(&str, &mut String),
 ) -> Series {
     let mut cells = MutableBinaryViewArray::<str>::with_capacity(column.len());
+    // A view is copied as a whole, and the processor has to wait for one that was written in parts just now: so some wait here.
+    let mut views = Vec::with_capacity(64);
+    let flush = |views: &mut Vec<View>, cells: &mut MutableBinaryViewArray<str>| {
+        cells.extend_non_null_views(views.drain(..), &[]);
+    };
     let mut text = String::new();
     for cell in column.downcast_iter().flat_map(|chunk| chunk.iter()) {
-        match cell.map(|cell| (cell, short(cell))) {
+        if let Some(short) = cell.and_then(&short) {
+            if views.len() == views.capacity() {
+                flush(&mut views, &mut cells);
+            }
+            views.push(short.view());
+            continue;
+        }
+        flush(&mut views, &mut cells);
+        match cell {
             None => cells.push_null(),
-            Some((_, Some(short))) => cells.push_view(short.view(), &[]),
-            Some((cell, None)) => {
+            Some(cell) => {
                 text.clear();
                 write(cell, &mut text);
                 cells.push_value(&text);
             }
         }
     }
+    flush(&mut views, &mut cells);
     StringChunked::with_chunk(column.name().clone(), cells.freeze()).into_series()
 }
 

@@ -33,7 +33,8 @@ impl Client {
             self.more().await?;
             if let Some(head) = self.answer.windows(4).position(|w| w == b"\r\n\r\n") {
                 let text = String::from_utf8_lossy(&self.answer[..head]).to_ascii_lowercase();
-                let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+                let length =
+                    text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
                 break (head + 4, length.context("an answer without its length")?);
             }
         };
