@@ -20,19 +20,25 @@ fn ticks(fields: &[String], places: &[usize]) -> f64 {
 
 /// Processor seconds of a process with its children, those that have ended included.
 pub fn of_process(pid: u32) -> Result<f64> {
-    let (_, fields) = stat(&format!("/proc/{pid}/stat"))?;
-    // User and system time, its own and that of children it has waited for.
-    let mut sum = ticks(&fields, &[11, 12, 13, 14]);
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path().join("stat");
-        // A process may end while it is looked at.
-        if let Ok((_, fields)) = stat(&path.to_string_lossy())
-            && fields.get(1).is_some_and(|parent| *parent == pid.to_string())
-        {
-            sum += ticks(&fields, &[11, 12]);
+    let own = || stat(&format!("/proc/{pid}/stat"));
+    loop {
+        // User and system time, its own and that of children it has waited for.
+        let (_, fields) = own()?;
+        let (mut sum, ended) = (ticks(&fields, &[11, 12, 13, 14]), ticks(&fields, &[13, 14]));
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path().join("stat");
+            // A process may end while it is looked at.
+            if let Ok((_, fields)) = stat(&path.to_string_lossy())
+                && fields.get(1).is_some_and(|parent| *parent == pid.to_string())
+            {
+                sum += ticks(&fields, &[11, 12]);
+            }
+        }
+        // One that ended meanwhile is in neither sum.
+        if ticks(&own()?.1, &[13, 14]) == ended {
+            return Ok(sum / TICKS);
         }
     }
-    Ok(sum / TICKS)
 }
 
 /// Processor seconds of this process, by the first word of its threads' names.

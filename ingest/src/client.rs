@@ -1,7 +1,7 @@
 //! What callers, approvers and admins do: sign, publish, wait, read. The command line and the demo are made of this, and it is
 //! small enough to be written again in any language that has a JWT library and a Kafka client (the README does it in Python).
 
-use crate::broker::{self, BrokerError, Incoming};
+use crate::broker::{self, BrokerError, Incoming, Reports};
 use crate::config::{ClientConfig, KafkaConfig};
 use crate::http::ask::{ColumnsQuestion, DryRun, Outlook, OwnColumn, Rules, ScanQuestion, Scanned};
 use crate::http::{ExportRequest, Heads, WaitingView};
@@ -20,14 +20,13 @@ use countersign_ledger::evidence::{Class, Commitment, TraceId};
 use countersign_ledger::store::Selection;
 use countersign_ledger::tlog::{Hash, VerifierKey};
 use countersign_masker::KeyRange;
-use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -77,20 +76,6 @@ pub struct Client {
     /// The key.
     pub key: PrivateKey,
     producer: OnceLock<BaseProducer<Reports>>,
-}
-
-/// Notes whether Kafka has taken a record.
-struct Reports;
-
-impl ClientContext for Reports {}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<OnceLock<Result<(), KafkaError>>>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, told: Self::DeliveryOpaque) {
-        // A record is reported on once.
-        let _ = told.set(result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone()));
-    }
 }
 
 /// How a request ended.
@@ -165,20 +150,20 @@ impl Client {
         for (key, value) in headers {
             own = own.insert(Header { key, value: Some(*value) });
         }
-        let told = Arc::new(OnceLock::new());
+        let (to, told) = mpsc::channel();
         let record: BaseRecord<'_, [u8], [u8], _> =
-            BaseRecord::with_opaque_to(topic, told.clone()).payload(value).headers(own);
+            BaseRecord::with_opaque_to(topic, Box::new((0, to))).payload(value).headers(own);
         producer.send(record).map_err(|(e, _)| failed(e))?;
         // Kafka's client gives up at `message.timeout.ms` by itself, and says so.
         let deadline = Instant::now() + CALL + CALL / 2;
-        while told.get().is_none() && Instant::now() < deadline {
+        loop {
             // It takes all of this time, whatever comes in it.
             producer.poll(Duration::from_millis(1));
-        }
-        match told.get() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(failed(error.clone())),
-            None => bail!("cannot publish on `{topic}`: no acknowledgement"),
+            match told.try_recv() {
+                Ok((_, placed)) => return placed.map(|_| ()).map_err(failed),
+                Err(_) if Instant::now() < deadline => {}
+                Err(_) => bail!("cannot publish on `{topic}`: no acknowledgement"),
+            }
         }
     }
 

@@ -472,13 +472,12 @@ impl<'a> Office<'a> {
         let now = now();
         let mut out = Vec::new();
         for waiting in all_waiting(self.core)? {
-            if self.denied.contains(&waiting.trace) {
-                out.extend(self.deny(transactor, &waiting)?);
-            } else if waiting.asked.not_after.get() <= now {
+            let refused = self.denied.contains(&waiting.trace);
+            if !refused && waiting.asked.not_after.get() <= now {
                 let reason = Reason::ApprovalExpired;
                 let step = RequestFailed { reason, detail: None };
                 out.extend(self.end(transactor, &waiting, step.into(), Word::Failed, reason)?);
-            } else if self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty()) {
+            } else if refused || self.grants.get(&waiting.trace).is_some_and(|g| !g.is_empty()) {
                 out.extend(self.settle(transactor, waiting.trace, now)?);
             }
         }

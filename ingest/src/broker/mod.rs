@@ -166,10 +166,10 @@ pub async fn ensure_topics(kafka: &KafkaConfig, topics: &[&str]) -> Result<(), B
 }
 
 /// Partition and offset of a record that was sent, by its place among those sent together.
-type Placed = (usize, Result<(i32, i64), KafkaError>);
+pub(crate) type Placed = (usize, Result<(i32, i64), KafkaError>);
 
 /// Hands on what Kafka reports of each record.
-struct Reports;
+pub(crate) struct Reports;
 
 impl ClientContext for Reports {}
 

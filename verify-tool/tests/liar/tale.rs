@@ -80,6 +80,7 @@ impl Ask {
         format!("{}/{step}", self.name)
     }
 
+    /// 32 hexadecimal digits that name a trace.
     pub(crate) fn jti(&self) -> String {
         hex(&sha(&[self.name.as_bytes()]))[..32].to_owned()
     }
@@ -461,15 +462,10 @@ impl Ask {
         event
     }
 
-    /// 32 hexadecimal digits that name a trace.
-    pub(crate) fn number(&self) -> String {
-        self.jti()
-    }
-
     /// An admin looked into a table.
     pub(crate) fn sampled(&self, by: &'static str) -> Event {
         let body = vec![
-            ("sample", text(self.number())),
+            ("sample", text(self.jti())),
             ("identity", text(id(by))),
             ("kid", text(kid(by))),
             ("registered", J::Index(by.into())),
@@ -480,12 +476,12 @@ impl Ask {
             ("snapshot", text("1:1:")),
             ("statement", J::Commit("query", format!("select … -- {}", self.name).into_bytes())),
         ];
-        let trace = tagged("trace/sample", &[self.number().as_bytes()]);
+        let trace = tagged("trace/sample", &[self.jti().as_bytes()]);
         Event::new(self.label("sample"), trace, "source.sampled", body)
     }
 
     fn hold(&self) -> String {
-        self.number()[..16].to_owned()
+        self.jti()[..16].to_owned()
     }
 
     /// A legal hold begins.
@@ -513,14 +509,14 @@ impl Ask {
     /// Payloads are shown to somebody.
     fn read(&self) -> Event {
         let body = vec![
-            ("read", text(self.number())),
+            ("read", text(self.jti())),
             ("by", text(id("anna"))),
             ("why", text("approval")),
             ("of", hash(self.trace())),
             ("classes", texts(&["query", "request"])),
             ("payloads", J::Int(2)),
         ];
-        Event::new(self.label("read"), tagged("trace/read", &[self.number().as_bytes()]), "payload.read", body)
+        Event::new(self.label("read"), tagged("trace/read", &[self.jti().as_bytes()]), "payload.read", body)
     }
 
     /// The payloads of a day are gone.
