@@ -410,17 +410,15 @@ pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, mean
         Mask::Null | Mask::Redact => Ok(Series::full_null(name, rows, column.dtype())),
         Mask::Constant(text) => Ok(StringChunked::full(name, text, rows).into_series()),
         Mask::KeepFirst(kept) => {
-            let cells = column.cast(&DataType::String)?;
             let write = |text: &str, out: &mut String| text::keep_first(text, *kept, out);
-            Ok(shorts(cells.str()?, |text| text::first_short(text, *kept), write))
+            Ok(shorts(column.cast(&DataType::String)?.str()?, |text| text::first_short(text, *kept), write))
         }
         Mask::KeepLast(kept) => {
-            let cells = column.cast(&DataType::String)?;
             let write = |text: &str, out: &mut String| text::keep_last(text, *kept, out);
-            Ok(shorts(cells.str()?, |text| text::last_short(text, *kept), write))
+            Ok(shorts(column.cast(&DataType::String)?.str()?, |text| text::last_short(text, *kept), write))
         }
         Mask::Detect => detected::column(column, detectors).map(|(masked, _)| masked),
-        Mask::Email => map_each(column, text::email),
+        Mask::Email => Ok(shorts(column.cast(&DataType::String)?.str()?, text::email_short, text::email)),
         Mask::Zip3 => map_each(column, text::zip3),
         Mask::IpPrefix { v4, v6 } => map_each(column, |text, out| text::ip_prefix(text, *v4, *v6, out)),
         Mask::YearOnly => time::year_only(column, column_type),
