@@ -274,12 +274,12 @@ impl<'a> Context<'a> {
             if mark.start < floor || mark.classes & LABEL != 0 && !self.is_beside(mark.end, start, 1) {
                 continue;
             }
-            around.classes |= mark.classes;
             if mark.classes & NAMED != 0 && self.is_beside(mark.end, start, 2) {
-                around.named_otherwise = true;
-                // Of the words before it, those in it still count.
+                // Of all others only a word that begins with it still counts: `passport number`, but no `card` in `id card`.
+                around = Around { classes: 0, named_otherwise: true };
                 floor = mark.start;
             }
+            around.classes |= mark.classes;
         }
         let mut clause = None;
         for mark in self.marks.get(self.near..).unwrap_or_default().iter().take_while(|mark| mark.start < last) {
@@ -303,7 +303,8 @@ impl<'a> Context<'a> {
     pub(super) fn distance(&self, class: usize, start: usize, end: usize) -> usize {
         const BEHIND: usize = 8;
         let speaks = |mark: &&Mark| mark.classes & one(class) != 0;
-        let before = self.marks.get(..self.near).unwrap_or_default().iter().rev().find(speaks);
+        let near = |mark: &&Mark| mark.end + BEFORE > start;
+        let before = self.marks.get(..self.near).unwrap_or_default().iter().rev().take_while(near).find(speaks);
         let before =
             before.map(|mark| if self.is_beside(mark.end, start, 2) { 0 } else { start.saturating_sub(mark.end) });
         let behind =

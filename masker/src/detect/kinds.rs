@@ -68,7 +68,7 @@ pub(super) const NAMED_NUMBERS: &[&str] = &[
     "part number", "model number", "case number", "claim number", "policy number", "reference number", "confirmation number", "passport number", "passport no",
     "license number", "licence number", "driver license", "drivers license", "driver's license", "driving license", "driving licence", "prawo jazdy", "prawa jazdy",
     "vat", "nip", "regon", "pesel", "krs", "siren", "siret", "tfn", "tax file number", "abn", "acn", "bsb", "steuer-id", "steuernummer", "nhs number",
-    "personnummer", "organisationsnummer", "aadhaar",
+    "personnummer", "organisationsnummer", "aadhaar", "id card", "identity card",
     "apartment", "apt", "building", "bldg", "floor", "suite", "ste", "unit", "room", "rm", "lot", "p.o. box", "po box",
 ];
 

@@ -52,7 +52,7 @@ fn cards() {
         "4111 1111 1111 1112 and 0.4111111111111111 and 41111111111111111",
         "order 4006381333931, but card «fin.card:4222222222222»",
         // A number of a person in China and an IMEI have the length of such cards, and the latter their check digit.
-        "220105195001011234, but card «fin.card:220105195001011234»",
+        "220105195001011234, ID card number 220105195001011234, but card «fin.card:220105195001011234»",
         "630495060000007, but card «fin.card:630495060000007»",
     ]);
 }
