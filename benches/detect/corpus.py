@@ -4,8 +4,9 @@
     venv/bin/python benches/detect/corpus.py SEED COUNT > corpus.jsonl
 
 A third of the lines holds identifiers in sentences, a third the same kinds in mutated forms (other separators, no-break spaces, wide
-digits, markup between groups), a third none at all but what looks like them: order numbers, timestamps, UUIDs, versions, EANs, nine-digit
-ids, hashes, amounts. The values, names and addresses are faker's; sentences and mutations are drawn with the seed.
+digits, markup between groups, escaped line ends around), a third none at all but what looks like them: order numbers, timestamps, UUIDs,
+versions, EANs, IMEIs, nine-digit ids, suites, coordinates, tax numbers, hashes, amounts, some beside the words of others. The values, names
+and addresses are faker's; sentences and mutations are drawn with the seed.
 """
 
 import json
@@ -31,6 +32,10 @@ def luhn_valid(number):
     digits = [int(d) for d in number if d.isdigit()]
     total = sum(d if i % 2 == 0 else (2 * d - 9 if d > 4 else 2 * d) for i, d in enumerate(reversed(digits)))
     return total % 10 == 0
+
+
+def with_check_digit(digits):
+    return next(digits + check for check in "0123456789" if luhn_valid(digits + check))
 
 
 class Corpus:
@@ -117,6 +122,16 @@ class Corpus:
             lambda: f"isbn {f.isbn13()} and {f.isbn10()}",
             lambda: f.paragraph(),
             lambda: f"std::vec<u8>::with_capacity({r.randint(1, 4096)}) at line {r.randint(1, 9999)}:{r.randint(1, 80)}",
+            lambda: f"Suite {r.randint(100, 665)} {r.randint(10, 99)} {r.randint(1000, 9999)} {f.street_name()}, {f.city()}",
+            lambda: f"device {with_check_digit(r.choice(['35', '86', '67', '50', '30']) + nine + str(r.randint(100, 999)))} is online",
+            lambda: f"phone IMEI {with_check_digit(r.choice(['35', '86', '67', '50', '30']) + nine + str(r.randint(100, 999)))}",
+            lambda: f"{f.firefox()} (X11; Linux x86_64; rv:1.9.{r.randint(0, 9)}.20)",
+            lambda: f"our new office is at {f.latitude()}, {f.longitude()}",
+            lambda: f"the office is at {r.randint(1000, 99999)} {r.randint(1000, 9999)} {f.street_name()}",
+            lambda: f"Phone support is closed. TFN: {nine}",
+            lambda: f"numer NIP: 0{r.randint(10, 99)}-{r.randint(100, 999)}-{r.randint(10, 99)}-{r.randint(10, 99)}",
+            lambda: f"FV 0{r.randint(100, 999)}/{r.randint(10, 12)}/{r.randint(2000, 2030)} for the call centre",
+            lambda: f"a voice message is on file: room {r.randint(1, 9)} - {r.randint(10, 28)}/{r.randint(10, 12)}/{r.randint(2000, 2030)}",
             lambda: f"@{f.user_name()} mentioned you {r.randint(2, 59)} minutes ago",
         ])()
 
@@ -131,6 +146,9 @@ class Corpus:
                 value = self.mutated(name, value)
             before, after = r.choice(SENTENCES[name]).replace("{{", "\x01").replace("}}", "\x02").split("{}")
             before, after = (part.replace("\x01", "{").replace("\x02", "}") for part in (before, after))
+            if kind == "mutated" and r.random() < 0.1:
+                # As in JSON within a text.
+                before, after = before.rstrip() + "\\n", "\\n" + after
             if text:
                 text += " " + self.faker().sentence() + " "
             start = len(text) + len(before)

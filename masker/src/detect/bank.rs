@@ -1,13 +1,13 @@
 //! Cards, IBANs and BICs.
 
-use super::checks::{luhn, mod97, number};
+use super::checks::{is_date, luhn, mod97, number};
 
 /// What is known of a number that may be a card's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Card {
     /// A wrong check digit.
     No,
-    /// Of no issuer's range today, or as well the number of a product: the word for it must stand beside it.
+    /// Of no issuer's range today, or as well the number of a product, a device or a person: the word for it must stand beside it.
     Perhaps,
     /// An issuer's range and length, and the right check digit.
     Yes,
@@ -36,9 +36,20 @@ pub(super) fn card(digits: &[u8]) -> Card {
         6 => length == 12 && four == 604,
         _ => false,
     };
+    let other = match length {
+        12 | 13 => is_gtin(digits),
+        // An IMEI has the same check digit; of those who issue cards of 15 digits, two have ranges for them alone.
+        15 => !matches!(two, 34 | 37 | 18 | 21),
+        // A resident of China has a region, a date of birth and a number (GB 11643).
+        18 => {
+            matches!(number(digits, 6, 2), 19 | 20)
+                && is_date(number(digits, 6, 4), number(digits, 10, 2), number(digits, 12, 2))
+        }
+        _ => false,
+    };
     match luhn(digits) {
         false => Card::No,
-        true if fits && (length >= 14 || !is_gtin(digits)) => Card::Yes,
+        true if fits && !other => Card::Yes,
         true => Card::Perhaps,
     }
 }

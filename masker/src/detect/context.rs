@@ -2,11 +2,12 @@
 //! nothing here; what was looked through once is remembered, so no part of a text is looked through twice.
 //!
 //! A word counts if it stands on its own, at most [`BEFORE`] code points before the candidate and after no word for another
-//! kind of number, or at most [`AFTER`] behind it in the same clause.
+//! kind of number, or at most [`AFTER`] behind it in the same clause. Some words count only right beside the candidate, and some
+//! say there that it is none of ours.
 
 use super::fold::{fold, is_word};
 use super::identifiers::RULES;
-use super::kinds::{KINDS, OTHER_NUMBERS};
+use super::kinds::{KINDS, LABELS, NAMED_NUMBERS, OTHER_NUMBERS};
 use super::rules::Mixed;
 use std::collections::HashMap;
 
@@ -29,6 +30,20 @@ pub(super) fn one(class: usize) -> Classes {
 
 /// The mark of [`OTHER_NUMBERS`].
 const OTHER: Classes = 1 << 127;
+/// The mark of [`NAMED_NUMBERS`].
+const NAMED: Classes = 1 << 126;
+/// The mark of [`LABELS`].
+const LABEL: Classes = 1 << 125;
+const ANY_CLASS: Classes = !(OTHER | NAMED | LABEL);
+
+/// What the words around a candidate say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Around {
+    /// The classes they speak for.
+    pub(super) classes: Classes,
+    /// Whether the one right before it says that it is something else, whatever its form.
+    pub(super) named_otherwise: bool,
+}
 
 /// All context words of the built-in classes, by the start of their first word.
 pub(super) struct Words {
@@ -63,6 +78,8 @@ impl Words {
             its_words.iter().for_each(|word| add(word, one(place)));
         }
         OTHER_NUMBERS.iter().for_each(|word| add(word, OTHER));
+        NAMED_NUMBERS.iter().for_each(|word| add(word, NAMED));
+        LABELS.iter().for_each(|(word, class)| add(word, one(*class) | LABEL));
         let mut likely = vec![false; 1 << LIKELY_BITS];
         for start in by_start.keys() {
             if let Some(place) = likely.get_mut(likely_place(*start)) {
@@ -79,7 +96,7 @@ impl Words {
         let mut marks = Vec::new();
         self.find(&name, 0, &mut marks);
         let words = marks.iter().fold(0, |set, mark| set | mark.classes);
-        ((words | exact.map_or(0, one)) & !OTHER, exact)
+        ((words | exact.map_or(0, one)) & ANY_CLASS, exact)
     }
 
     /// The words of `text` that begin at `from` or behind it.
@@ -225,17 +242,17 @@ pub(super) struct Context<'a> {
     marks: Vec<Mark>,
     near: usize,
     /// The last answer, since several rules ask about one place.
-    last: (usize, usize, usize, Classes),
+    last: (usize, usize, usize, Around),
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(words: &'a Words, text: &'a [u8]) -> Self {
-        Self { words, text, looked: 0, marks: Vec::new(), near: 0, last: (0, 0, 0, 0) }
+        Self { words, text, looked: 0, marks: Vec::new(), near: 0, last: (0, 0, 0, Around::default()) }
     }
 
-    /// The classes that the words around `start..end` speak for, of those before it the ones from `floor` on.
-    pub(super) fn around(&mut self, floor: usize, start: usize, end: usize) -> Classes {
-        if (self.last.0, self.last.1, self.last.2) == (floor, start, end) {
+    /// What the words around `start..end` say, of those before it the ones from `asked` on.
+    pub(super) fn around(&mut self, asked: usize, start: usize, end: usize) -> Around {
+        if (self.last.0, self.last.1, self.last.2) == (asked, start, end) {
             return self.last.3;
         }
         let (first, last) = (start.saturating_sub(BEFORE), (end + AFTER).min(self.text.len()));
@@ -248,33 +265,66 @@ impl<'a> Context<'a> {
         while mark(self.near).is_some_and(|mark| mark.end <= start) {
             self.near += 1;
         }
-        let mut classes = 0;
+        let mut around = Around::default();
+        let mut floor = first.max(asked);
         for mark in self.marks.get(..self.near).unwrap_or_default().iter().rev() {
-            if mark.end <= first.max(floor) || mark.classes & OTHER != 0 {
+            if mark.end <= floor || mark.classes & OTHER != 0 {
                 break;
             }
-            if mark.start >= first.max(floor) {
-                classes |= mark.classes;
+            if mark.start < floor || mark.classes & LABEL != 0 && !self.is_beside(mark.end, start, 1) {
+                continue;
             }
+            if mark.classes & NAMED != 0 && self.is_beside(mark.end, start, 2) {
+                // Of all others only a word that begins with it still counts: `passport number`, but no `card` in `id card`.
+                around = Around { classes: 0, named_otherwise: true };
+                floor = mark.start;
+            }
+            around.classes |= mark.classes;
         }
         let mut clause = None;
         for mark in self.marks.get(self.near..).unwrap_or_default().iter().take_while(|mark| mark.start < last) {
-            if mark.start < end || mark.end > last {
+            if around.named_otherwise {
+                break;
+            }
+            if mark.start < end || mark.end > last || mark.classes & LABEL != 0 && !self.is_beside(end, mark.start, 1) {
                 continue;
             }
-            let clause = *clause.get_or_insert_with(|| {
-                let rest = self.text.get(end..last).unwrap_or_default();
-                rest.iter()
-                    .position(|byte| matches!(byte, b',' | b';' | b'\n' | b'|' | b'{' | b'}' | b'"' | b'<' | b'>'))
-                    .map_or(last, |length| end + length)
-            });
-            if mark.end <= clause {
-                classes |= mark.classes;
+            if mark.end <= *clause.get_or_insert_with(|| clause_end(self.text, end, last)) {
+                around.classes |= mark.classes;
             }
         }
-        classes &= !OTHER;
-        self.last = (floor, start, end, classes);
-        classes
+        around.classes &= ANY_CLASS;
+        self.last = (asked, start, end, around);
+        around
+    }
+
+    /// How far the nearest word for a class stands from `start..end`, about which [`Self::around`] was asked last. Right before it,
+    /// it names it; behind it, it counts as somewhat farther, since labels mostly precede.
+    pub(super) fn distance(&self, class: usize, start: usize, end: usize) -> usize {
+        const BEHIND: usize = 8;
+        let speaks = |mark: &&Mark| mark.classes & one(class) != 0;
+        let near = |mark: &&Mark| mark.end + BEFORE > start;
+        let before = self.marks.get(..self.near).unwrap_or_default().iter().rev().take_while(near).find(speaks);
+        let before =
+            before.map(|mark| if self.is_beside(mark.end, start, 2) { 0 } else { start.saturating_sub(mark.end) });
+        let behind =
+            self.marks.get(self.near..).unwrap_or_default().iter().filter(|mark| mark.start >= end).find(speaks);
+        let behind = behind.map(|mark| BEHIND + mark.start - end);
+        before.into_iter().chain(behind).min().unwrap_or(BEFORE)
+    }
+
+    /// Whether nothing stands between a word and a number but signs, and at most so many such words as *number* or *is*.
+    fn is_beside(&self, from: usize, to: usize, most: usize) -> bool {
+        const LONGEST_GAP: usize = 16;
+        const FILLERS: [&[u8]; 14] = [
+            b"number", b"numbers", b"no", b"nr", b"num", b"id", b"nummer", b"numero", b"is", b"was", b"at", b"on",
+            b"ist", b"est",
+        ];
+        let gap = self.text.get(from..to).unwrap_or_default();
+        let mut words = gap.split(|byte| !in_word(*byte)).filter(|word| !word.is_empty());
+        gap.len() <= LONGEST_GAP
+            && words.by_ref().take(most).all(|word| FILLERS.iter().any(|filler| word.eq_ignore_ascii_case(filler)))
+            && words.next().is_none()
     }
 
     /// Finds the words that begin between `first` and `last`, and some more, so that the next candidate has less to look for.
@@ -295,6 +345,18 @@ impl<'a> Context<'a> {
             self.looked = next;
         }
     }
+}
+
+/// Where the clause ends that goes on at `from`, at most at `last`.
+fn clause_end(text: &[u8], from: usize, last: usize) -> usize {
+    let byte = |place: usize| text.get(place).copied().unwrap_or(0);
+    let ends = |place: &usize| match byte(*place) {
+        b',' | b';' | b'\n' | b'|' | b'{' | b'}' | b'"' | b'<' | b'>' => true,
+        // A sentence follows; what follows an abbreviation is mostly no capital.
+        b'.' | b'!' | b'?' => byte(place + 1) == b' ' && byte(place + 2).is_ascii_uppercase(),
+        _ => false,
+    };
+    (from..last).find(ends).unwrap_or(last)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The text as the detectors read it: one byte for each code point. ASCII stands for itself; digits of other scripts, wide
-//! forms, and the many spaces and dashes become their ASCII likes, and letters with marks lose them, so that one rule reads
-//! `4111`, `４１１１` and `٤١١١` alike. Since nothing is added or dropped, a position in it is a position in code points.
+//! forms, and the many spaces and dashes become their ASCII likes, letters with marks lose them, and escaped line ends become
+//! such, so that one rule reads `4111`, `４１１１` and `٤١١١` alike. Since nothing is added or dropped, a position in it is a position in code points.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -12,10 +12,37 @@ const SYMBOL: u8 = 0x01;
 /// Letters of scripts that put spaces between words are 0x80 to 0xBF, those of the others 0xC0 to 0xFF: an identifier may
 /// stand right beside the latter.
 const SPACED: u8 = 0x80;
-const UNSPACED: u8 = 0xC0;
+pub(super) const UNSPACED: u8 = 0xC0;
 
 /// One byte for each code point of `text`.
 pub(super) fn fold(text: &str) -> Cow<'_, [u8]> {
+    let folded = letters(text);
+    match memchr::memchr(b'\\', &folded) {
+        Some(first) => Cow::Owned(unescaped(folded.into_owned(), first)),
+        None => folded,
+    }
+}
+
+/// Line ends and tabs that are written as in JSON (`\n`) become such, so that no word begins with their letter. `first` is the
+/// first backslash.
+fn unescaped(mut text: Vec<u8>, first: usize) -> Vec<u8> {
+    let mut place = first;
+    loop {
+        if let Some([slash, letter]) = text.get_mut(place..place + 2) {
+            match *letter {
+                b'n' | b'r' => (*slash, *letter) = (b' ', b'\n'),
+                b't' => (*slash, *letter) = (b' ', b' '),
+                _ => {}
+            }
+        }
+        match text.get(place + 1..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+            Some(next) => place += 1 + next,
+            None => return text,
+        }
+    }
+}
+
+fn letters(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }

@@ -1,7 +1,7 @@
 //! Addresses of the net: IP (RFC 791, RFC 4291, with zone and prefix length), MAC (IEEE 802), email (RFC 5322 as people write
 //! them) and URLs.
 
-use super::fold::is_word;
+use super::fold::{UNSPACED, is_word};
 use super::scan::at;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -112,6 +112,7 @@ pub(super) fn is_version(text: &[u8], start: usize) -> bool {
         b"firmware",
         b"kernel",
         b"rev",
+        b"rv",
         b"driver",
         b"upgrade",
         b"update",
@@ -172,15 +173,21 @@ pub(super) fn mac(text: &[u8], start: usize) -> Option<usize> {
 
 /// The email address around the `@` at `place`: start and end.
 pub(super) fn email(text: &[u8], place: usize) -> Option<(usize, usize)> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
-    let local = |byte: u8| letter(byte) || b".!#$%&'*+-^_~".contains(&byte);
+    // In scripts without spaces the words around stand right beside it, so only what is in such a script itself has its letters.
+    let unspaced = |near: usize| at(text, near) >= UNSPACED;
+    let letter =
+        |byte: u8, unspaced: bool| byte.is_ascii_alphanumeric() || byte >= 0x80 && (unspaced || byte < UNSPACED);
+    let before = place.checked_sub(1).is_some_and(unspaced);
+    let local = |byte: u8| letter(byte, before) || b".!#$%&'*+-^_~".contains(&byte);
     let mut start = run_back(text, place, local).max(place.saturating_sub(64));
-    while start < place && !letter(at(text, start)) && at(text, start) != b'_' {
+    while start < place && !letter(at(text, start), before) && at(text, start) != b'_' {
         start += 1;
     }
     if start == place || at(text, place - 1) == b'.' {
         return None;
     }
+    let behind = unspaced(place + 1);
+    let letter = |byte: u8| letter(byte, behind);
     let mut end = place + 1;
     let mut labels = 0;
     let mut last = end;

@@ -163,6 +163,8 @@ fn extension(text: &[u8], from: usize) -> (usize, bool) {
 }
 
 fn judge(text: &[u8], groups: &[Group], plus: bool, open: bool) -> Option<Form> {
+    let minus =
+        groups.first().and_then(|first| first.start.checked_sub(1)).is_some_and(|before| at(text, before) == b'-');
     let length: usize = groups.iter().map(|group| group.end - group.start).sum();
     let mut digits = [0u8; 16];
     let all = groups.iter().flat_map(|group| text.get(group.start..group.end).unwrap_or_default());
@@ -176,8 +178,8 @@ fn judge(text: &[u8], groups: &[Group], plus: bool, open: bool) -> Option<Form> 
             && groups.iter().zip(expected).all(|(group, size)| group.end - group.start == *size)
     };
     let national = |from: usize| digits.get(from..).is_some_and(is_nanp);
-    if plus {
-        return is_international(digits).then_some(Form::International);
+    if plus && is_international(digits) {
+        return Some(Form::International);
     }
     let abroad = match digits {
         [b'0', b'0', rest @ ..] => rest,
@@ -187,10 +189,15 @@ fn judge(text: &[u8], groups: &[Group], plus: bool, open: bool) -> Option<Form> 
     if groups.len() > 1 && is_international(abroad) {
         return Some(Form::International);
     }
-    // Dates and times are grouped as well.
+    // Dates and times are grouped as well, and so are decimal fractions.
+    let pairs = sizes(&[2, 2, 2]);
     if sizes(&[4, 2, 2])
         || sizes(&[2, 2, 4])
-        || groups.len() <= 3 && groups.iter().all(|group| group.end - group.start <= 2)
+        || groups.len() <= 3
+            && groups.iter().all(|group| group.end - group.start <= 2)
+            && (!pairs || is_short_date(digits))
+        || is_fraction(text, groups) && (!sizes(&[3, 4]) || minus)
+        || ends_as_date(text, groups)
     {
         return None;
     }
@@ -200,20 +207,61 @@ fn judge(text: &[u8], groups: &[Group], plus: bool, open: bool) -> Option<Form> 
         return Some(Form::National);
     }
     let last = groups.last().map_or(0, |group| group.end - group.start);
+    // A slash parts the area from the rest and nothing else: `030/1234567`, but `0412/03/2024`. Two digits and one long group are
+    // as well the number of anything.
+    let slash = |group: &Group| at(text, group.end) == b'/';
+    let parted = groups.iter().skip(1).rev().skip(1).any(slash);
+    let (first, slashed) = groups.first().map_or((0, false), |group| (group.end - group.start, slash(group)));
     let trunk = digits.starts_with(b"0") && !digits.starts_with(b"00");
     if trunk
+        && !parted
+        && (groups.len() > 2 || first > 2 || slashed || open)
         && (9..=12).contains(&length)
         && groups.len() > 1
         && !sizes(&[3, 2, 4])
         && !sizes(&[5, 4])
         && last >= 2
-        && groups.first().is_some_and(|group| (2..=6).contains(&(group.end - group.start)))
+        && (2..=6).contains(&first)
         && (open || groups.iter().skip(1).all(|group| group.end - group.start >= 2))
     {
         return Some(Form::National);
     }
-    let small = length == 7 && sizes(&[3, 4]);
-    ((8..=15).contains(&length) || small).then_some(Form::Bare)
+    // The Faroes and Greenland have six digits. In one piece, more than thirteen without a country's code are of a device or card.
+    let small = sizes(&[3, 4]) || pairs;
+    let most = if groups.len() == 1 && !plus && abroad.is_empty() { 13 } else { 15 };
+    ((8..=most).contains(&length) || small).then_some(Form::Bare)
+}
+
+/// Whether two groups are the whole and the fraction of a number: a point between them, and no zero in front but one alone.
+fn is_fraction(text: &[u8], groups: &[Group]) -> bool {
+    match groups {
+        [whole, part] if at(text, whole.end) == b'.' && whole.end + 1 == part.start => {
+            at(text, whole.start) != b'0' || whole.end - whole.start == 1
+        }
+        _ => false,
+    }
+}
+
+/// Whether the last groups are a date, as in `room 2 - 12/09/2025`, or the month and year that papers are counted by, as in
+/// `0412/03/2026`.
+fn ends_as_date(text: &[u8], groups: &[Group]) -> bool {
+    let [before @ .., a, b, year] = groups else { return false };
+    let number = |group: &Group| super::checks::number(text, group.start, group.end - group.start);
+    let (sign, other) = (at(text, a.end), at(text, b.end));
+    let (first, second, year_number) = (number(a), number(b), number(year));
+    let is_date = |month, day| super::checks::is_date(year_number, month, day);
+    year.end - year.start == 4
+        && matches!(year_number, 1900..=2099)
+        && sign == other
+        && (sign == b'/' && matches!(second, 1..=12)
+            || sign != b' ' && !before.is_empty() && (is_date(first, second) || is_date(second, first)))
+}
+
+/// Whether six digits may be day, month and two digits of a year, in any of the orders in use.
+fn is_short_date(digits: &[u8]) -> bool {
+    let part = |from: usize| super::checks::number(digits.get(from..).unwrap_or_default(), 0, 2);
+    let is_date = |day: usize, month: usize| (1..=31).contains(&part(day)) && (1..=12).contains(&part(month));
+    is_date(0, 2) || is_date(2, 0) || is_date(4, 2)
 }
 
 /// The North American plan: area and exchange begin with 2 to 9, and aren't of the form N11.

@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) end: usize,
     pub(super) rank: u8,
     pub(super) basis: Basis,
+    /// How far the word for it stands, where it takes one.
+    pub(super) distance: u8,
 }
 
 /// The ranks, from the weakest on.
@@ -82,6 +84,8 @@ pub(super) struct Scan<'a> {
     sure: usize,
     /// The end of the last birth date.
     birth: usize,
+    /// What begins before this place is part of a number that has another name than a phone's.
+    named: usize,
 }
 
 /// At most so many groups are joined.
@@ -89,7 +93,7 @@ const MAX_GROUPS: usize = 10;
 
 impl<'a> Scan<'a> {
     pub(super) fn new(text: &'a [u8], index: &'a Index, context: Context<'a>, hints: Hints) -> Self {
-        Self { text, index, context, hints, found: Vec::new(), tried: 0, sure: 0, birth: 0 }
+        Self { text, index, context, hints, found: Vec::new(), tried: 0, sure: 0, birth: 0, named: 0 }
     }
 
     /// All that is there, overlapping.
@@ -117,14 +121,18 @@ impl<'a> Scan<'a> {
         if rank >= rank::SURE && self.hints.exact.is_none() {
             self.sure = self.sure.max(end);
         }
-        self.found.push(Found { class, start, end, rank, basis });
+        let distance = match basis {
+            Basis::Context => u8::try_from(self.context.distance(class, start, end)).unwrap_or(u8::MAX),
+            _ => 0,
+        };
+        self.found.push(Found { class, start, end, rank, basis, distance });
     }
 
     /// Whether the column's name or the words around a place speak for a class.
     fn basis(&mut self, class: usize, start: usize, end: usize) -> Option<Basis> {
         if self.hints.classes & one(class) != 0 {
             Some(Basis::Column)
-        } else if self.context.around(0, start, end) & one(class) != 0 {
+        } else if self.context.around(0, start, end).classes & one(class) != 0 {
             Some(Basis::Context)
         } else {
             None
@@ -301,7 +309,12 @@ impl<'a> Scan<'a> {
             let alone = match (rule.needs, verdict) {
                 (_, Verdict::No) => continue,
                 (Needs::Proof, Verdict::Proven) => true,
-                (Needs::Groups, _) => groups != 0 && !needs_context && !is_in_row(self.text, start, end),
+                (Needs::Groups, _) => {
+                    groups != 0
+                        && !needs_context
+                        && !is_in_row(self.text, start, end)
+                        && !self.context.around(0, start, end).named_otherwise
+                }
                 _ => false,
             };
             let proven = verdict == Verdict::Proven;
@@ -401,13 +414,20 @@ impl<'a> Scan<'a> {
     }
 
     fn phone(&mut self, place: usize) {
+        if place < self.named {
+            return;
+        }
         let Some(phone::Phone { start, end, form }) = phone::read(self.text, place) else { return };
         let basis = self.basis(PHONE, start, end);
+        let named = basis.is_none() && self.context.around(0, start, end).named_otherwise;
         let rank = match (basis, form) {
             (Some(_), _) => rank::ANNOUNCED,
             (None, phone::Form::International) => rank::PROVEN,
-            (None, phone::Form::National) => rank::FORM,
-            (None, phone::Form::Bare) => return,
+            (None, phone::Form::National) if !named => rank::FORM,
+            (None, _) => {
+                self.named = if named { end } else { self.named };
+                return;
+            }
         };
         if form == phone::Form::International && self.hints.exact.is_none() {
             self.sure = self.sure.max(end);
@@ -423,7 +443,7 @@ impl<'a> Scan<'a> {
         }
         let named = self.hints.classes & one(BIRTH_DATE) != 0;
         // Each word announces one date: `born 5 March 1980, married 1 May 2001`.
-        if has_day && (named || self.context.around(self.birth, start, end) & one(BIRTH_DATE) != 0) {
+        if has_day && (named || self.context.around(self.birth, start, end).classes & one(BIRTH_DATE) != 0) {
             self.birth = end;
             self.add(BIRTH_DATE, start, end, rank::ANNOUNCED, if named { Basis::Column } else { Basis::Context });
         }

@@ -51,6 +51,9 @@ fn cards() {
         "«fin.card:٤١١١ ١١١١ ١١١١ ١١١١»",
         "4111 1111 1111 1112 and 0.4111111111111111 and 41111111111111111",
         "order 4006381333931, but card «fin.card:4222222222222»",
+        // A number of a person in China and an IMEI have the length of such cards, and the latter their check digit.
+        "220105195001011234, ID card number 220105195001011234, but card «fin.card:220105195001011234»",
+        "630495060000007, but card «fin.card:630495060000007»",
     ]);
 }
 
@@ -75,6 +78,9 @@ fn united_states() {
         "NPI «id.us.npi:1234567893» DEA «id.us.dea:BB1388568»",
         "Medicare «id.us.mbi:1EG4-TE5-MK73»",
         "order 112-3456789-1234567 of 2024-01-02 12:30:00, ticket 123456789",
+        "Suite 412 36 7022, Oak Lane; apt. number 412 36 7022",
+        "passport number «id.us.passport:117487215» and social security number «id.us.ssn:078-05-1123»",
+        "job 117487215 done. SSN: «id.us.ssn:078-05-1123»",
     ]);
 }
 
@@ -82,10 +88,11 @@ fn united_states() {
 fn net() {
     all(&[
         "from «net.ip:10.1.2.3» to «net.ip:fe80::1%eth0/64», gateway [«net.ip:2001:db8::1»]:80",
-        "version 10.1.2.3, v1.2.3.4, Chrome/118.0.0.0, 1.2.3, 1.2.3.4.5, std::vec and 12:30:45",
+        "version 10.1.2.3, v1.2.3.4, Chrome/118.0.0.0, (X11; rv:1.9.2.20), 1.2.3, 1.2.3.4.5, std::vec and 12:30:45",
         "«net.mac:00:1A:2B:3C:4D:5E» «net.mac:aabb.ccdd.eef0» «net.mac:AA-BB-CC-DD-EE-FF»",
         "write to «pii.email:ada.lovelace+x@mail.example.org». Or <«pii.email:josé@exämple.de»>!",
         "«pii.email:info＠example.com» but not info@example or @handle or a@b..c",
+        "可通过邮箱«pii.email:ada@example.com»或手机«pii.phone:13812345678»联系。邮箱«pii.email:ada@example.com»。她的",
         "postgres://«secret.url_credentials:app:s3cr3t»@db.example.com:5432/x",
         "550e8400-e29b-41d4-a716-446655440000",
     ]);
@@ -99,6 +106,17 @@ fn phones() {
         "my phone is «pii.phone:4155550132», the order 4155550132",
         "Telefon: «pii.phone:030/1234567»",
         "2024-01-02 2024-01-02 03:04 12-31-2024 1700000000 1700000000000 1.2.3",
+        "il a appelé sa mère au «pii.phone:0412345678», teléfono «pii.phone:912 345 678», «pii.phone:52 91 76» office",
+        "office: «pii.phone:35512046», but the office is at 35512046 Main Street and the office, 12.345678 or 52.1234567",
+        "call «pii.phone:+0412345678»",
+        "call 12 05 99 or 490154203237518",
+        "FV 0412/03/2026 for the call centre",
+        "04 8736369, NIP: 060-270-26-31, but «pii.phone:044 668 18 00», «pii.phone:07700 900123» and «pii.phone:(04) 8736369»",
+        "leave a message on the machine, level 2 - 12/09/2025; phone «pii.phone:0412 345 678», TFN: 107563388, ABN: 12 345 678 901",
+        "chart 415-555-0132, NPI: 415-555-0132, call NPI 7275784461",
+        // Of several words, the nearest says what it is.
+        "my account is closed. Call me at «pii.phone:327206131», my account is «fin.us.account:327206131»",
+        r"Tel:\n«pii.phone:415-555-0132»\nfax\t«pii.phone:415-555-0133» mail:\n«pii.email:ada@example.org»\n",
     ]);
 }
 
