@@ -77,7 +77,7 @@ impl Short {
     /// The `length` lowest of these bytes; `None` if those are too many, or one isn't ASCII.
     #[inline]
     pub(crate) fn new(bytes: u128, length: u32) -> Option<Self> {
-        const NOT_ASCII: u128 = u128::MAX / 255 << 7;
+        const NOT_ASCII: u128 = (u128::MAX / 255) << 7;
         let bytes = bytes & (1u128 << (8 * length.min(View::MAX_INLINE_SIZE))).wrapping_sub(1);
         (length <= View::MAX_INLINE_SIZE && bytes & NOT_ASCII == 0).then_some(Self { bytes, length })
     }
@@ -87,7 +87,7 @@ impl Short {
     pub(crate) fn word(bytes: &[u8]) -> u64 {
         match bytes.first_chunk() {
             Some(word) => u64::from_le_bytes(*word),
-            None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            None => bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
         }
     }
 

@@ -59,7 +59,7 @@ pub enum ConnectionSpec {
 /// An opened store.
 pub enum Source {
     /// A PostgreSQL database.
-    Postgres(PostgresSource),
+    Postgres(Box<PostgresSource>),
     /// A folder of files.
     Folder(FolderSource),
 }
@@ -85,7 +85,7 @@ impl Source {
     /// [`SourceError::Unavailable`], saying what to change.
     pub fn open(spec: ConnectionSpec) -> Result<Self, SourceError> {
         Ok(match spec {
-            ConnectionSpec::Postgres { url } => Self::Postgres(PostgresSource::open(&url)?),
+            ConnectionSpec::Postgres { url } => Self::Postgres(Box::new(PostgresSource::open(&url)?)),
             ConnectionSpec::Folder { path } => Self::Folder(FolderSource::open(&path)?),
         })
     }
