@@ -1,5 +1,6 @@
 //! Rows out of PostgreSQL: each prepared statement in a `REPEATABLE READ READ ONLY` transaction of its own, SQL from
-//! [`sql`](super::sql) only. A worker keeps the connection for its next transaction, a minute at most. What the server says in its errors and notices may quote cells, so only SQLSTATE codes leave here.
+//! [`sql`](super::sql) only. A worker keeps the connection for its next transaction, a minute at most. What the server says in
+//! its errors and notices may quote cells, so only SQLSTATE codes leave here.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -124,6 +125,11 @@ impl PostgresSource {
     }
 }
 
+/// Whether the calling thread has a runtime of its own.
+fn has_own_runtime() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+}
+
 /// Connections between two transactions. One for a thread, and for threads alone that have a runtime of their own: a connection
 /// moves only while the runtime does on which it was made.
 #[derive(Default)]
@@ -142,11 +148,6 @@ impl Kept {
         }
         link.close().await;
         None
-    }
-
-    /// Whether the calling thread has a runtime of its own.
-    fn takes(&self) -> bool {
-        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
     }
 
     fn put(&self, link: Link) {
@@ -311,7 +312,7 @@ impl Link {
     async fn end(mut self, kept: &Kept) {
         let ended = tokio::time::timeout(GRACE, self.client.batch_execute(sql::END)).await;
         self.used = Instant::now();
-        if matches!(ended, Ok(Ok(()))) && self.is_good() && kept.takes() {
+        if matches!(ended, Ok(Ok(()))) && self.is_good() && has_own_runtime() {
             kept.put(self);
         } else {
             self.close().await;

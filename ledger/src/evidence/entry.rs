@@ -323,7 +323,7 @@ mod tests {
             };
             let hit = |count: &u64| ClassHits { class: "fin.card".into(), count: Int::saturating(*count) };
             let column = MaskedColumn {
-                column: "a column with a name of more than 23 bytes".into(),
+                column: "a column with a name of more than 24 bytes".into(),
                 class: "text".into(),
                 rule: "detect".into(),
                 transform: "detect".into(),

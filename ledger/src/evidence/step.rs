@@ -62,7 +62,7 @@ impl fmt::Display for Int {
     }
 }
 
-/// A text of an entry that many entries have. Up to 23 bytes, which nearly all keep to, it takes no memory of its own: a ledger
+/// A text of an entry that many entries have. Up to 24 bytes, which nearly all keep to, it takes no memory of its own: a ledger
 /// is read a million entries at a time.
 pub type Text = compact_str::CompactString;
 

@@ -1,6 +1,7 @@
 //! The text as the detectors read it: one byte for each code point. ASCII stands for itself; digits of other scripts, wide
 //! forms, and the many spaces and dashes become their ASCII likes, letters with marks lose them, and escaped line ends become
-//! such, so that one rule reads `4111`, `４１１１` and `٤١١١` alike. Since nothing is added or dropped, a position in it is a position in code points.
+//! such, so that one rule reads `4111`, `４１１１` and `٤١١١` alike. Since nothing is added or dropped, a position in it is a
+//! position in code points.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

@@ -8,7 +8,8 @@
 //!
 //! **Overlaps.** Of two hits that overlap one stays: that of the class that the column is named after; else a secret; else the one
 //! for which more speaks (a checksum and a word, a word, a checksum, the form); else the longer; else the one whose
-//! word stands nearer; else the class that stands first in the table. A custom class counts as the form with a word, and comes before built-in ones.
+//! word stands nearer; else the class that stands first in the table. A custom class counts as the form with a word, and comes
+//! before built-in ones.
 //!
 //! **Positions** are code points, so they are the same in every language that reads the spans. Detection takes time linear in the
 //! text: patterns have no back-tracking, and from one place at most ten groups of forty characters are joined.

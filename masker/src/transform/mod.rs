@@ -79,7 +79,7 @@ pub use time::Unit;
 pub use token::{RevealError, TokenKeys};
 
 use crate::detect::Detectors;
-use crate::fresh::{Texts, shorts};
+use crate::fresh::{Short, Texts, shorts};
 use crate::schema::ColumnType;
 use numbers::Told;
 use polars::prelude::*;
@@ -410,15 +410,13 @@ pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, mean
         Mask::Null | Mask::Redact => Ok(Series::full_null(name, rows, column.dtype())),
         Mask::Constant(text) => Ok(StringChunked::full(name, text, rows).into_series()),
         Mask::KeepFirst(kept) => {
-            let write = |text: &str, out: &mut String| text::keep_first(text, *kept, out);
-            Ok(shorts(column.cast(&DataType::String)?.str()?, |text| text::first_short(text, *kept), write))
+            map_short(column, |text| text::first_short(text, *kept), |text, out| text::keep_first(text, *kept, out))
         }
         Mask::KeepLast(kept) => {
-            let write = |text: &str, out: &mut String| text::keep_last(text, *kept, out);
-            Ok(shorts(column.cast(&DataType::String)?.str()?, |text| text::last_short(text, *kept), write))
+            map_short(column, |text| text::last_short(text, *kept), |text, out| text::keep_last(text, *kept, out))
         }
         Mask::Detect => detected::column(column, detectors).map(|(masked, _)| masked),
-        Mask::Email => Ok(shorts(column.cast(&DataType::String)?.str()?, text::email_short, text::email)),
+        Mask::Email => map_short(column, text::email_short, text::email),
         Mask::Zip3 => map_each(column, text::zip3),
         Mask::IpPrefix { v4, v6 } => map_each(column, |text, out| text::ip_prefix(text, *v4, *v6, out)),
         Mask::YearOnly => time::year_only(column, column_type),
@@ -433,6 +431,15 @@ pub(crate) fn apply(mask: &Mask, column: &Series, column_type: &ColumnType, mean
         }
         Mask::Ff1(rule) => rule.column(column, column_type, &keys.newest_ff1(&rule.domain, purpose)),
     }
+}
+
+/// [`map_each`] for masks that mostly write [`Short`] cells, which `short` makes.
+fn map_short(
+    column: &Series,
+    short: impl Fn(&str) -> Option<Short>,
+    write: impl FnMut(&str, &mut String),
+) -> PolarsResult<Series> {
+    Ok(shorts(column.cast(&DataType::String)?.str()?, short, write))
 }
 
 /// [`map_text`] for masks that have something to say of every cell.

@@ -16,32 +16,30 @@ const RESTRICTED_ZIP3: [&str; 19] = [
     "884", "890", "893",
 ];
 
-/// [`RUN`], and how many bytes it has.
-const RUN_BYTES: (u128, u32) = (u32::from_le_bytes(*b"****") as u128 | (b'*' as u128) << 32, RUN.len() as u32);
-
 /// What [`keep_first`] writes, where the text and what is kept of it are of the most usual kind.
 #[inline]
 pub(super) fn first_short(text: &str, kept: usize) -> Option<Short> {
-    let (run, length) = RUN_BYTES;
     if kept >= 8 || text.len() <= kept {
         return None;
     }
+    let (run, length) = (u128::from(Short::word(RUN.as_bytes())), RUN.len() + kept);
     let start = Short::word(text.as_bytes()) & ((1 << (8 * kept)) - 1);
-    Short::new(u128::from(start) | run << (8 * kept), kept as u32 + length)
+    Short::new(u128::from(start) | run << (8 * kept), length as u32)
 }
 
 /// What [`keep_last`] writes, likewise.
 #[inline]
 pub(super) fn last_short(text: &str, kept: usize) -> Option<Short> {
-    let (run, length) = RUN_BYTES;
-    // One more must stand before those that are kept.
-    let end = text.as_bytes().get(text.len().checked_sub(kept).filter(|start| *start > 0)?..)?;
-    let end = match text.as_bytes().last_chunk::<8>() {
-        Some(last) if kept < 8 => u64::from_le_bytes(*last).checked_shr(8 * (8 - kept as u32)).unwrap_or_default(),
-        _ if kept < 8 => Short::word(end),
-        _ => return None,
+    if kept >= 8 || text.len() <= kept {
+        return None;
+    }
+    let (run, length) = (u128::from(Short::word(RUN.as_bytes())), RUN.len() + kept);
+    let bytes = text.as_bytes();
+    let end = match bytes.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last).unbounded_shr(8 * (8 - kept as u32)),
+        None => Short::word(bytes.get(bytes.len() - kept..)?),
     };
-    Short::new(run | u128::from(end) << (8 * length), kept as u32 + length)
+    Short::new(run | u128::from(end) << (8 * RUN.len()), length as u32)
 }
 
 pub(super) fn keep_first(text: &str, kept: usize, out: &mut String) {
