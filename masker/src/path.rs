@@ -205,6 +205,14 @@ impl Path {
         self.closed(after.fold(0, |all, one| all | one))
     }
 
+    /// Whether the step ahead of one of these positions is this name.
+    fn is_name_ahead(&self, positions: u64, name: &str) -> bool {
+        let is_ahead = |(index, step): (usize, &Step)| {
+            positions >> index & 1 == 1 && matches!(step, Step::Name(ahead) if ahead == name)
+        };
+        self.steps.iter().enumerate().any(is_ahead)
+    }
+
     /// Whether names alone have led to one of these positions, behind the first step and before the last.
     fn is_spelled_at(&self, positions: u64) -> bool {
         let names = self.steps.iter().take_while(|step| matches!(step, Step::Name(_))).count();
@@ -297,9 +305,12 @@ impl<'a> Walk<'a> {
         is_spelled.enumerate().fold(0, |all, (index, one)| all | u64::from(one) << index)
     }
 
-    /// Whether any path has a step of this name.
-    pub(crate) fn knows(&self, name: &str) -> bool {
+    /// Whether the next step of a path at this place is this name. A name that a path has elsewhere is like any other here.
+    pub(crate) fn names(&self, place: Place, name: &str) -> bool {
         self.names.contains_key(name)
+            && self.nodes.get(place.0).is_some_and(|node| {
+                node.positions.iter().zip(&self.paths).any(|(at, path)| path.is_name_ahead(*at, name))
+            })
     }
 }
 
@@ -392,6 +403,6 @@ mod tests {
         let b = walk.member(a, "b");
         let c = walk.member(b, "c");
         assert_eq!((walk.addressed(c), walk.leads_on(c)), (1, false));
-        assert!(walk.knows("c") && !walk.knows("e"));
+        assert!(walk.names(b, "c") && !walk.names(a, "c") && !walk.names(b, "a") && !walk.names(b, "e"));
     }
 }

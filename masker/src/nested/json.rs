@@ -250,11 +250,7 @@ impl Reader<'_, '_> {
             let written = rest.text.get(start..rest.at)?;
             rest.skip_blanks();
             rest.take(b':')?;
-            let member = self.masking.walk.member(place, &name);
-            let inside = self.here(member);
-            let stays =
-                here.mask.is_none() || (self.masking.walk.knows(&name) && (inside.addressed != 0 || inside.leads_on));
-            if !stays {
+            if here.mask.is_some() && !self.masking.walk.names(place, &name) {
                 rest.skip_blanks();
                 rest.skip_value(depth + 1)?;
                 continue;
@@ -265,6 +261,7 @@ impl Reader<'_, '_> {
             is_empty = false;
             self.copy(written);
             self.copy(":");
+            let member = self.masking.walk.member(place, &name);
             self.value(rest, member, depth + 1)?;
         }
         self.copy("}");

@@ -9,8 +9,8 @@
 //! **JSON** has no types before it is read: a string is masked as text, a whole number as an `int64`, another number as a
 //! `numeric`, and what a mask doesn't fit becomes null. The three masks that read no cells replace what they address whatever it
 //! is. An object's member names aren't cells, so a mask that reads cells redacts an object whole. Where the column's own
-//! rule is a mask, members stay only if a path spells out their name. What is not masked stays as it was written. A text that
-//! is not JSON, or more than [`MAX_DEPTH`] deep, is masked whole: `[redacted]`, or null where the column's type is `json`.
+//! rule is a mask, members stay only where a path has their name as its next step. What is not masked stays as it was written. A
+//! text that is not JSON, or more than [`MAX_DEPTH`] deep, is masked whole: `[redacted]`, or null where the column's type is `json`.
 
 mod json;
 
