@@ -130,6 +130,15 @@ fn json_in_a_masked_column() {
             ("secret", "NULL"),
         ],
     );
+    // Where a name is no path's next step it tells nothing, though a path has it elsewhere.
+    json(
+        "redact",
+        &[("c.a.zip", "clear"), ("**.mail", "email")],
+        &[
+            (r#"{"zip":"1","a":{"zip":"2","a":{"mail":"a@b.org"}},"c":{"mail":"a@b.org"}}"#, r#"{"a":{"zip":"2"}}"#),
+            (r#"{"a":{"c":[],"mail":"ada@b.org"}}"#, r#"{"a":{"mail":"a***@***.org"}}"#),
+        ],
+    );
     json(
         "null",
         &[("c.a", "clear")],

@@ -1,6 +1,10 @@
 //! Reads one Parquet file through polars, a slice of a row group at a time. It takes nothing from the file's metadata on trust that
 //! could change which rows are delivered: the claim that a column is sorted, which polars would use to shorten comparisons, is
-//! dropped, and every column must have as many rows as its slice.
+//! dropped, and every column must have as many rows as its slice. Nor anything that could end the process: see [`claims`].
+
+mod claims;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 
@@ -40,6 +44,7 @@ impl ParquetFile {
     pub(super) fn open(name: &str, file: File) -> Result<Self, SourceError> {
         let malformed = |what: &str| SourceError::Malformed(format!("`{name}` {what}"));
         let clone = file.try_clone().map_err(|error| SourceError::Unavailable(format!("`{name}`: {error}")))?;
+        claims::check_schema(&clone).map_err(|what| malformed(&what))?;
         let mut reader = ParquetReader::new(clone);
         let footer = (|| -> PolarsResult<_> { Ok((reader.get_metadata()?.clone(), reader.schema()?)) })();
         let (metadata, schema) =
@@ -71,6 +76,13 @@ impl ParquetFile {
             if left > 0 {
                 let row_bytes = group.total_byte_size().checked_div(group.num_rows()).unwrap_or(0).max(1);
                 let rows = (SLICE_BYTES / row_bytes).clamp(1, SLICE_ROWS);
+                if self.group_read == 0 {
+                    let names = columns.iter().map(|(name, _)| name.as_str());
+                    claims::check_group(&self.file, group, names, rows).map_err(|what| {
+                        let number = self.group + 1;
+                        SourceError::Malformed(format!("`{}`, row group {number}: {what}", self.name))
+                    })?;
+                }
                 break (self.group_start + self.group_read, left.min(rows));
             }
             self.group_start += group.num_rows();

@@ -338,19 +338,54 @@ async fn a_parquet_file_cut_anywhere_is_malformed() {
     }
 }
 
+/// Every kind of column that is written in a way of its own: lists, structs, dictionaries, bits, fixed lengths.
+fn every_kind(rows: i32) -> DataFrame {
+    let mut frame = people(rows);
+    let numbers = frame.column("age").unwrap().as_materialized_series().clone();
+    let lists = |of: &Series| {
+        let lists = (0..of.len() as i64).map(|at| of.slice(at, (at % 4) as usize));
+        lists.map(|list| (list.len() != 1).then_some(list)).collect::<ListChunked>()
+    };
+    let names = frame.column("name").unwrap().as_materialized_series().clone();
+    let parts = [numbers.clone().with_name("n".into()), names.clone().with_name("s".into())];
+    let kinds = (0..rows).map(|at| Some(format!("kind {}", at % 3))).collect::<StringChunked>();
+    let columns = [
+        lists(&numbers).with_name("numbers".into()).into_column(),
+        lists(&names).with_name("names".into()).into_column(),
+        StructChunked::from_series("both".into(), numbers.len(), parts.iter()).unwrap().into_column(),
+        kinds.with_name("kind".into()).into_column(),
+        numbers.gt(40).unwrap().with_name("old".into()).into_column(),
+        numbers.cast(&DataType::Decimal(20, 2)).unwrap().with_name("exact".into()).into_column(),
+        numbers.cast(&DataType::Float64).unwrap().with_name("float".into()).into_column(),
+        numbers.cast(&DataType::Date).unwrap().with_name("day".into()).into_column(),
+    ];
+    frame.hstack_mut(&columns).unwrap();
+    frame
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn a_damaged_parquet_file_never_ends_the_process(at: prop::sample::Index, damage in prop::collection::vec(any::<u8>(), 1..6)) {
-        let (mut bytes, schema) = broken_sample();
-        let at = at.index(bytes.len());
+    fn a_damaged_parquet_file_never_ends_the_process(
+        at: prop::sample::Index, from_end: bool, damage in prop::collection::vec(any::<u8>(), 1..6), is_packed: bool,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broken.parquet");
+        let compression = if is_packed { ParquetCompression::Zstd(None) } else { ParquetCompression::Uncompressed };
+        let writer = ParquetWriter::new(File::create(&path).unwrap()).with_compression(compression);
+        writer.with_row_group_size(Some(100)).finish(&mut every_kind(200)).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let schema = runtime.block_on(open_schema(&open(folder.path()), "broken"));
+        let columns = schema.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+
+        // Most bytes are of pages, most headers of the footer.
+        let at = if from_end { bytes.len() - 1 - at.index(bytes.len() / 4) } else { at.index(bytes.len()) };
         for (slot, byte) in bytes[at..].iter_mut().zip(damage) {
             *slot = byte;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Parquet has no checksums here, so damage inside a page may read as other cells; what counts is that nothing breaks.
-        if let Err(error) = runtime.block_on(reads(folder.path(), &bytes, &["id", "name", "age"], &schema)) {
+        if let Err(error) = runtime.block_on(reads(folder.path(), &bytes, &columns, &schema)) {
             prop_assert!(!error.to_string().contains("a person"), "{error}");
         }
     }
