@@ -82,6 +82,17 @@ impl Short {
         (length <= View::MAX_INLINE_SIZE && bytes & NOT_ASCII == 0).then_some(Self { bytes, length })
     }
 
+    /// A text that is known to be such a one.
+    pub(crate) const fn of(text: &str) -> Self {
+        assert!(text.is_ascii() && text.len() <= View::MAX_INLINE_SIZE as usize, "not short");
+        let (mut bytes, mut rest) = (0, text.as_bytes());
+        while let Some((last, before)) = rest.split_last() {
+            bytes = bytes << 8 | *last as u128;
+            rest = before;
+        }
+        Self { bytes, length: text.len() as u32 }
+    }
+
     /// Up to eight bytes, as [`new`](Self::new) takes them.
     #[inline]
     pub(crate) fn word(bytes: &[u8]) -> u64 {

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 /// What stands in place of the masked part of a text, whatever its length.
 const RUN: &str = "*****";
 
+const SHORT_REDACTED: Short = Short::of(REDACTED);
+
 /// The three-digit areas of at most 20,000 people, by the census of 2000 (the list in the guidance of the US Department of
 /// Health and Human Services on 45 CFR 164.514(b)(2)) or by that of 2010.
 const RESTRICTED_ZIP3: [&str; 19] = [
@@ -19,7 +21,10 @@ const RESTRICTED_ZIP3: [&str; 19] = [
 /// What [`keep_first`] writes, where the text and what is kept of it are of the most usual kind.
 #[inline]
 pub(super) fn first_short(text: &str, kept: usize) -> Option<Short> {
-    if kept >= 8 || text.len() <= kept {
+    if text.len() <= kept {
+        return Some(SHORT_REDACTED);
+    }
+    if kept >= 8 {
         return None;
     }
     let (run, length) = (u128::from(Short::word(RUN.as_bytes())), RUN.len() + kept);
@@ -30,7 +35,10 @@ pub(super) fn first_short(text: &str, kept: usize) -> Option<Short> {
 /// What [`keep_last`] writes, likewise.
 #[inline]
 pub(super) fn last_short(text: &str, kept: usize) -> Option<Short> {
-    if kept >= 8 || text.len() <= kept {
+    if text.len() <= kept {
+        return Some(SHORT_REDACTED);
+    }
+    if kept >= 8 {
         return None;
     }
     let (run, length) = (u128::from(Short::word(RUN.as_bytes())), RUN.len() + kept);
@@ -86,10 +94,10 @@ pub(super) fn email(text: &str, out: &mut String) {
     }
 }
 
-/// What [`email`] writes of an address whose last label is short.
+/// What [`email`] writes, but of an address whose last label is long.
 #[inline]
 pub(super) fn email_short(text: &str) -> Option<Short> {
-    let (first, tld) = email_parts(text)?;
+    let Some((first, tld)) = email_parts(text) else { return Some(SHORT_REDACTED) };
     let (start, bits) = first.map_or((0, 0), |first| (u128::from(u32::from(first)), 8));
     let address = u128::from(Short::word(ADDRESS.as_bytes()));
     let end = u128::from(Short::word(tld.as_bytes()));
