@@ -51,10 +51,10 @@ distclean: clean ## also remove everything in the cache folder: dependencies, Ka
 	rm -rf "$(CACHE)"
 
 .PHONY: bench
-bench: ## measure the way from PostgreSQL to Kafka beside a plain COPY (about 5 minutes); ROWS=2000000
+bench: ## measure the way from PostgreSQL to Kafka beside a plain COPY (about 6 minutes); ROWS=2000000 ROUNDS=7
 	@scripts/setup --test
 	cargo build --locked --package countersign
-	cargo run --manifest-path benches/Cargo.toml -- $(or $(ROWS),2000000)
+	cargo run --manifest-path benches/Cargo.toml -- $(or $(ROWS),2000000) $(or $(ROUNDS),7)
 
 .PHONY: bench-verify
 bench-verify: ## measure how fast a ledger is judged, beside Tessera's fsck; ENTRIES=1000000

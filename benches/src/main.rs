@@ -2,7 +2,7 @@
 //! nothing, which is the most that PostgreSQL gives; and where the time goes. One run on one machine:
 //!
 //! ```text
-//! cargo run --manifest-path benches/Cargo.toml -- [ROWS, 2000000 unless stated]
+//! cargo run --manifest-path benches/Cargo.toml -- [ROWS, 2000000 unless stated] [ROUNDS, 7 unless stated]
 //! ```
 
 mod cpu;
@@ -68,6 +68,7 @@ permit (principal, action == Action::"read_clear", resource) when { resource.cla
 
 fn main() -> Result<()> {
     let rows: i64 = std::env::args().nth(1).map_or(Ok(2_000_000), |n| n.parse()).context("ROWS is a number")?;
+    let rounds: usize = std::env::args().nth(2).map_or(Ok(7), |n| n.parse()).context("ROUNDS is a number")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut kafka, mut postgres) = (Kafka::start_for_load()?, Postgres::start()?);
     let servers = [("PostgreSQL", postgres.process().id()), ("Kafka", kafka.process().id())];
@@ -91,7 +92,8 @@ fn main() -> Result<()> {
         until_idle(kafka.process().id())?;
     }
 
-    for round in 1..=2 {
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
         let before = Used::now(&servers)?;
         let (raw, bytes) = runtime.block_on(copy_raw(&postgres))?;
         let used_raw = Used::now(&servers)?.since(&before);
@@ -110,8 +112,13 @@ fn main() -> Result<()> {
             delivered as f64 / took.as_secs_f64() / 1e6,
             rate / raw_rate
         );
+        ratios.push(rate / raw_rate);
         println!("  processor, s/M rows         {}", Used::now(&servers)?.since(&before).per_million(rows));
         println!("peak memory of this process  {:>10} MB", peak_memory_mb()?);
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    if let (Some(median), [least, .., most]) = (ratios.get(rounds / 2), ratios.as_slice()) {
+        println!("\nof COPY, {rounds} rounds         median {median:.2}, {least:.2} to {most:.2}");
     }
     stages(&folder, &service)?;
     runtime.block_on(service.stop());
