@@ -105,21 +105,67 @@ fn digits(text: &str, len: usize) -> Option<u32> {
 
 /// A day number as `YYYY-MM-DD`.
 pub fn format_date(days: i64) -> String {
-    let (year, month, day) = date_from_days(days);
-    format!("{year:04}-{month:02}-{day:02}")
+    let mut text = String::new();
+    push_date(days, &mut text);
+    text
 }
 
 /// Microseconds after midnight as `HH:MM:SS[.ffffff]`.
 pub fn format_time(micros: i64) -> String {
-    let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if fraction == 0 { clock } else { format!("{clock}.{fraction:06}") }
+    let mut text = String::new();
+    push_time(micros, &mut text);
+    text
 }
 
 /// Microseconds since 1970 as `YYYY-MM-DDTHH:MM:SS[.ffffff]`.
 pub fn format_timestamp(micros: i64) -> String {
-    let (days, time) = (micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS));
-    format!("{}T{}", format_date(days), format_time(time))
+    let mut text = String::new();
+    push_timestamp(micros, &mut text);
+    text
+}
+
+/// Appends [`format_date`].
+pub(crate) fn push_date(days: i64, out: &mut String) {
+    let (year, month, day) = date_from_days(days);
+    if year < 0 {
+        out.push('-');
+    }
+    push_digits(year.unsigned_abs(), if year < 0 { 3 } else { 4 }, out);
+    for part in [month, day] {
+        out.push('-');
+        push_digits(part.into(), 2, out);
+    }
+}
+
+/// Appends [`format_time`].
+pub(crate) fn push_time(micros: i64, out: &mut String) {
+    let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    // A time of day is never negative.
+    let seconds = seconds.unsigned_abs();
+    push_digits(seconds / 3600, 2, out);
+    for part in [seconds / 60 % 60, seconds % 60] {
+        out.push(':');
+        push_digits(part, 2, out);
+    }
+    if fraction != 0 {
+        out.push('.');
+        push_digits(fraction.unsigned_abs(), 6, out);
+    }
+}
+
+/// Appends [`format_timestamp`].
+pub(crate) fn push_timestamp(micros: i64, out: &mut String) {
+    push_date(micros.div_euclid(DAY_MICROS), out);
+    out.push('T');
+    push_time(micros.rem_euclid(DAY_MICROS), out);
+}
+
+/// At least so many digits.
+fn push_digits(number: u64, width: usize, out: &mut String) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number);
+    out.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+    out.push_str(digits);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | null, true, false | the JSON words |
 //! | integer | its decimal digits; beyond ±(2⁵³−1) a string of them |
-//! | float | [`float_text`], as a double; what is not finite is the string `NaN`, `inf` or `-inf` |
+//! | float | as a double: the shortest decimal digits that read back as the same, of several the nearest, of two as near the even ones; written out with a point and at least one digit after it (`0.00001`, `12.5`, `1000000.0`) where the first digit's power of ten is −5 to 15, else with an exponent (`1e16`, `1.5e-7`); what is not finite is the string `NaN`, `inf` or `-inf` |
 //! | decimal | a string, with exactly as many digits after the point as its scale |
 //! | date, time, timestamp | a string: `2024-02-29`, `13:05:00`, `2024-02-29T13:05:00`, with `Z` where it has a zone; a fraction of a second only where it is not zero, with 6 digits, or 9 where 6 do not hold it |
 //! | text | a string |
@@ -17,7 +17,7 @@
 
 use crate::civil;
 use crate::frame::Masked;
-use polars::prelude::{AnyValue, TimeUnit};
+use polars::prelude::{AnyValue, Column, DataFrame, TimeUnit};
 use std::fmt::Write;
 
 /// Why a row has no canonical text. It names a column and a type, never a value.
@@ -36,34 +36,48 @@ pub enum RowError {
     },
 }
 
-/// Writes the row at `row`, an object with a member per column in their order.
-///
-/// # Errors
-/// [`RowError`]; what was written then is not a row.
-pub fn write_row(masked: &Masked, row: usize, out: &mut String) -> Result<(), RowError> {
-    write_frame_row(masked.frame(), row, out)
+/// The rows of a frame, to be written one by one: each an object with a member per column in their order.
+pub struct Rows<'f> {
+    /// What stands before each cell, and its column.
+    members: Vec<(String, &'f Column)>,
 }
 
-/// Writes a row of a delivered frame, one that was read back from its file.
-///
-/// # Errors
-/// [`RowError`]; what was written then is not a row.
-pub fn write_frame_row(frame: &polars::prelude::DataFrame, row: usize, out: &mut String) -> Result<(), RowError> {
-    out.push('{');
-    for (i, column) in frame.columns().iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        quote(column.name(), out);
-        out.push(':');
-        let cell = column.get(row).map_err(|_| RowError::NoRow(row))?;
-        write_cell(cell, out).map_err(|Unsupported| RowError::Unsupported {
-            column: column.name().to_string(),
-            found: column.dtype().to_string(),
-        })?;
+impl<'f> Rows<'f> {
+    /// Of a frame that may leave.
+    pub fn of(masked: &'f Masked) -> Self {
+        Self::of_delivered(masked.frame())
     }
-    out.push('}');
-    Ok(())
+
+    /// Of a frame that was delivered and is read back from its file.
+    pub fn of_delivered(frame: &'f DataFrame) -> Self {
+        let member = |(nth, column): (usize, &'f Column)| {
+            let mut before = String::from(if nth == 0 { "{" } else { "," });
+            quote(column.name(), &mut before);
+            before.push(':');
+            (before, column)
+        };
+        Self { members: frame.columns().iter().enumerate().map(member).collect() }
+    }
+
+    /// Writes one row.
+    ///
+    /// # Errors
+    /// [`RowError`]; what was written then is not a row.
+    pub fn write(&self, row: usize, out: &mut String) -> Result<(), RowError> {
+        if self.members.is_empty() {
+            out.push('{');
+        }
+        for (before, column) in &self.members {
+            out.push_str(before);
+            let cell = column.get(row).map_err(|_| RowError::NoRow(row))?;
+            write_cell(cell, out).map_err(|Unsupported| RowError::Unsupported {
+                column: column.name().to_string(),
+                found: column.dtype().to_string(),
+            })?;
+        }
+        out.push('}');
+        Ok(())
+    }
 }
 
 /// A cell of a type that has no text.
@@ -86,13 +100,13 @@ fn write_cell(cell: AnyValue<'_>, out: &mut String) -> Result<(), Unsupported> {
         AnyValue::UInt64(n) => integer(n.into(), out),
         AnyValue::Float32(x) => float(x.into(), out),
         AnyValue::Float64(x) => float(x, out),
-        AnyValue::Decimal(n, _, scale) => quote(&decimal_text(n, scale), out),
-        AnyValue::Date(days) => quote(&civil::format_date(days.into()), out),
-        AnyValue::Time(nanos) => quote(&time_text(nanos), out),
-        AnyValue::Datetime(n, unit, zone) => quote(&timestamp_text(n, unit, zone.is_some()), out),
-        AnyValue::DatetimeOwned(n, unit, zone) => quote(&timestamp_text(n, unit, zone.is_some()), out),
-        AnyValue::Binary(bytes) => quote(&hex(bytes), out),
-        AnyValue::BinaryOwned(bytes) => quote(&hex(&bytes), out),
+        AnyValue::Decimal(n, _, scale) => quoted(out, |out| decimal(n, scale, out)),
+        AnyValue::Date(days) => quoted(out, |out| civil::push_date(days.into(), out)),
+        AnyValue::Time(nanos) => quoted(out, |out| time(nanos, out)),
+        AnyValue::Datetime(n, unit, zone) => quoted(out, |out| timestamp(n, unit, zone.is_some(), out)),
+        AnyValue::DatetimeOwned(n, unit, zone) => quoted(out, |out| timestamp(n, unit, zone.is_some(), out)),
+        AnyValue::Binary(bytes) => quoted(out, |out| hex(bytes, out)),
+        AnyValue::BinaryOwned(bytes) => quoted(out, |out| hex(&bytes, out)),
         AnyValue::List(series) | AnyValue::Array(series, _) => {
             out.push('[');
             for i in 0..series.len() {
@@ -122,107 +136,113 @@ fn write_cell(cell: AnyValue<'_>, out: &mut String) -> Result<(), Unsupported> {
     Ok(())
 }
 
+/// What `write` appends, which needs no escapes, as a string.
+fn quoted(out: &mut String, write: impl FnOnce(&mut String)) {
+    out.push('"');
+    write(out);
+    out.push('"');
+}
+
 fn quote(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
+    quoted(out, |out| {
+        // Without an early end, many bytes are looked at at once.
+        if text.bytes().fold(true, |all, byte| all & (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
+            out.push_str(text);
+        } else {
+            text.chars().for_each(|char| escape(char, out));
         }
+    });
+}
+
+fn escape(char: char, out: &mut String) {
+    match char {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        control if control < ' ' => {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(control));
+        }
+        other => out.push(other),
     }
-    out.push('"');
 }
 
 /// JSON readers hold integers exactly up to here.
 const EXACT: u128 = (1 << 53) - 1;
 
 fn integer(n: i128, out: &mut String) {
-    let quotes = if n.unsigned_abs() <= EXACT { "" } else { "\"" };
-    let _ = write!(out, "{quotes}{n}{quotes}");
+    let mut digits = itoa::Buffer::new();
+    if n.unsigned_abs() <= EXACT {
+        // Exact, and shorter to write.
+        out.push_str(digits.format(n as i64));
+    } else {
+        quoted(out, |out| out.push_str(digits.format(n)));
+    }
 }
 
 fn float(x: f64, out: &mut String) {
-    let text = if x.is_finite() { float_text(x) } else { format!("\"{x}\"") };
-    out.push_str(&text);
-}
-
-/// The shortest decimal digits that read back as the same double, the nearest of several. Where the first digit's power of
-/// ten is −5 to 15 they are written out, with a point and at least one digit after it (`0.00001`, `12.5`, `1000000.0`), else
-/// with an exponent (`1e16`, `1.5e-7`).
-///
-/// ```
-/// use countersign_masker::rows::float_text;
-/// assert_eq!([0.0, -0.5, 1e15, 1.5e16, 123e-7, 1e-6].map(float_text), ["0.0", "-0.5", "1000000000000000.0", "1.5e16", "0.0000123", "1e-6"]);
-/// ```
-pub fn float_text(x: f64) -> String {
-    if x == 0.0 {
-        return if x.is_sign_negative() { "-0.0" } else { "0.0" }.into();
-    }
-    let text = format!("{:e}", x.abs());
-    let sign = if x < 0.0 { "-" } else { "" };
-    let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
-    let power: i32 = power.parse().unwrap_or(0);
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
-    match power {
-        -5..0 => format!("{sign}0.{}{digits}", "0".repeat(power.unsigned_abs() as usize - 1)),
-        0..16 => {
-            let whole = power as usize + 1;
-            let padded = format!("{digits:0<whole$}");
-            let (whole, fraction) = padded.split_at_checked(whole).unwrap_or((&padded, ""));
-            format!("{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+    if x.is_finite() {
+        let mut text = zmij::Buffer::new();
+        let text = text.format_finite(x);
+        // The library writes `1e+16`.
+        match text.split_once("e+") {
+            Some((digits, power)) => out.extend([digits, "e", power]),
+            None => out.push_str(text),
         }
-        _ => format!("{sign}{mantissa}e{power}"),
+    } else {
+        let _ = write!(out, "\"{x}\"");
     }
 }
 
-fn decimal_text(n: i128, scale: usize) -> String {
-    let sign = if n < 0 { "-" } else { "" };
-    let digits = format!("{:0>width$}", n.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len() - scale).unwrap_or((&digits, ""));
-    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
-}
-
-fn time_text(nanos: i64) -> String {
-    let text = civil::format_time(nanos.div_euclid(1000));
-    match nanos.rem_euclid(1000) {
-        0 => text,
-        rest if text.contains('.') => format!("{text}{rest:03}"),
-        rest => format!("{text}.000000{rest:03}"),
+fn decimal(n: i128, scale: usize, out: &mut String) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(n.unsigned_abs());
+    if n < 0 {
+        out.push('-');
+    }
+    let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(scale)).unwrap_or((digits, ""));
+    out.push_str(if whole.is_empty() { "0" } else { whole });
+    if scale > 0 {
+        out.push('.');
+        out.extend(std::iter::repeat_n('0', scale.saturating_sub(fraction.len())));
+        out.push_str(fraction);
     }
 }
 
-fn timestamp_text(n: i64, unit: TimeUnit, utc: bool) -> String {
+fn time(nanos: i64, out: &mut String) {
+    civil::push_time(nanos.div_euclid(1000), out);
+    beyond_micros(nanos.div_euclid(1000), nanos.rem_euclid(1000), out);
+}
+
+fn timestamp(n: i64, unit: TimeUnit, utc: bool, out: &mut String) {
     let (micros, nanos) = match unit {
         TimeUnit::Nanoseconds => (n.div_euclid(1000), n.rem_euclid(1000)),
         TimeUnit::Microseconds => (n, 0),
         TimeUnit::Milliseconds => (n.saturating_mul(1000), 0),
     };
-    let text = civil::format_timestamp(micros);
-    let text = match nanos {
-        0 => text,
-        rest if text.contains('.') => format!("{text}{rest:03}"),
-        rest => format!("{text}.000000{rest:03}"),
-    };
-    if utc { format!("{text}Z") } else { text }
+    civil::push_timestamp(micros, out);
+    beyond_micros(micros, nanos, out);
+    if utc {
+        out.push('Z');
+    }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + bytes.len() * 2);
-    text.push_str("\\x");
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
+/// Three digits more, after those of the microseconds, which are written where one is not zero.
+fn beyond_micros(micros: i64, nanos: i64, out: &mut String) {
+    if nanos != 0 {
+        let _ = write!(out, "{}{nanos:03}", if micros % 1_000_000 == 0 { ".000000" } else { "" });
     }
-    text
+}
+
+fn hex(bytes: &[u8], out: &mut String) {
+    out.push_str("\\\\x");
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +255,7 @@ mod tests {
         let columns = columns.into_iter().map(Series::into_column).collect::<Vec<_>>();
         let frame = DataFrame::new(1, columns).unwrap();
         let mut text = String::new();
-        write_frame_row(&frame, 0, &mut text).unwrap();
+        Rows::of_delivered(&frame).write(0, &mut text).unwrap();
         text
     }
 
@@ -277,13 +297,39 @@ mod tests {
         assert_eq!(row(vec![]), "{}");
     }
 
+    fn text_of(x: f64) -> String {
+        let mut text = String::new();
+        float(x, &mut text);
+        text
+    }
+
+    #[test]
+    fn floats_have_one_text() {
+        for (x, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (-0.5, "-0.5"),
+            (1e15, "1000000000000000.0"),
+            (1.5e16, "1.5e16"),
+            (123e-7, "0.0000123"),
+            (1e-6, "1e-6"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e308"),
+            // Lies in the middle of two with as many digits.
+            (93_053_883_420_990.625, "93053883420990.62"),
+        ] {
+            assert_eq!(text_of(x), text);
+        }
+    }
+
     #[test]
     fn durations_are_refused() {
         let column = Series::new("c".into(), [1i64]).cast(&DataType::Duration(TimeUnit::Microseconds)).unwrap();
         let frame = DataFrame::new(1, vec![column.into_column()]).unwrap();
-        let error = write_frame_row(&frame, 0, &mut String::new()).unwrap_err().to_string();
+        let rows = Rows::of_delivered(&frame);
+        let error = rows.write(0, &mut String::new()).unwrap_err().to_string();
         assert!(error.contains("column `c`"), "{error}");
-        assert!(write_frame_row(&frame, 1, &mut String::new()).is_err());
+        assert!(rows.write(1, &mut String::new()).is_err());
     }
 
     proptest! {
@@ -291,17 +337,26 @@ mod tests {
         fn floats_read_back(bits: u64) {
             let x = f64::from_bits(bits);
             prop_assume!(x.is_finite());
-            let text = float_text(x);
+            let text = text_of(x);
             prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits);
             prop_assert!(text.contains(['.', 'e']), "{}", text);
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             prop_assert!(json.is_f64(), "{}", text);
+            // As few digits as the standard library needs, and written out where the table says so.
+            let power = format!("{x:e}");
+            let (digits, power) = power.split_once('e').unwrap();
+            let power: i32 = power.parse().unwrap();
+            let count = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+            prop_assert_eq!(text.contains('e'), x != 0.0 && !(-5..16).contains(&power), "{}", text);
+            if let Some((mantissa, found)) = text.split_once('e') {
+                prop_assert_eq!((count(mantissa), found.parse()), (count(digits), Ok(power)), "{}", text);
+            }
         }
 
         #[test]
         fn floats_near_one_are_written_out(x in -1e7..1e7f64) {
             let json = serde_json::to_string(&x).unwrap();
-            prop_assert_eq!(float_text(x), json);
+            prop_assert_eq!(text_of(x), json);
         }
 
         #[test]

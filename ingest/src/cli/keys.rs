@@ -47,6 +47,9 @@ impl KeysCommand {
                 if public == out {
                     bail!("`{}` is where the public key goes: name the private one otherwise", out.display());
                 }
+                if public.symlink_metadata().is_ok() {
+                    bail!("`{}` is there already, and would be another key's", public.display());
+                }
                 let key = generate(&origin)?;
                 write_secret(&out, key.secret_text().as_bytes())?;
                 replace(&public, &format!("{}\n", key.verifier()))?;

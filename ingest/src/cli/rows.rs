@@ -8,7 +8,7 @@ use countersign_ledger::evidence::row::{RowsOf, proof_line, row_line, row_salt};
 use countersign_ledger::evidence::step::{ChunkMasked, DeliveryIntended};
 use countersign_ledger::evidence::{Receipt, Salt, Step, TraceId, chunk_commitment, part_digest};
 use countersign_ledger::tlog::{Hash, HashReader, LeafIndex, TreeSize, inclusion_proof, leaf_hash, node_hash, root};
-use countersign_masker::rows::write_frame_row;
+use countersign_masker::rows;
 use polars_io::SerReader;
 use polars_io::ipc::IpcStreamReader;
 use std::io::{BufWriter, Cursor, Write};
@@ -117,9 +117,10 @@ fn rows(intended: &DeliveryIntended, parts: &[Vec<u8>]) -> anyhow::Result<Vec<St
             }
             Some(Format::Arrow) => {
                 let frame = IpcStreamReader::new(Cursor::new(part)).finish().with_context(what)?;
+                let delivered = rows::Rows::of_delivered(&frame);
                 for row in 0..frame.height() {
                     let mut text = String::new();
-                    write_frame_row(&frame, row, &mut text).with_context(what)?;
+                    delivered.write(row, &mut text).with_context(what)?;
                     rows.push(text);
                 }
             }

@@ -6,7 +6,7 @@ use countersign_ledger::evidence::row::{RowsOf, row_line, row_salt};
 use countersign_ledger::evidence::{Reason, Salt};
 use countersign_ledger::tlog::{Frontier, Hash, leaf_hash};
 use countersign_masker::frame::{Masked, MaskedChunk};
-use countersign_masker::rows;
+use countersign_masker::rows::Rows;
 use polars::prelude::{CompatLevel, DataFrame};
 use polars_io::SerWriter;
 use polars_io::ipc::IpcStreamWriter;
@@ -104,15 +104,16 @@ fn arrow(frame: &DataFrame) -> Result<Vec<u8>, Reason> {
 
 fn json_lines(part: &Masked) -> Result<Vec<u8>, Reason> {
     let mut out = String::with_capacity(part.frame().estimated_size() * 2);
+    let rows = Rows::of(part);
     for row in 0..part.frame().height() {
-        write_row(part, row, &mut out)?;
+        write_row(&rows, row, &mut out)?;
         out.push('\n');
     }
     Ok(out.into_bytes())
 }
 
-fn write_row(part: &Masked, row: usize, out: &mut String) -> Result<(), Reason> {
-    rows::write_row(part, row, out).map_err(|error| {
+fn write_row(rows: &Rows<'_>, row: usize, out: &mut String) -> Result<(), Reason> {
+    rows.write(row, out).map_err(|error| {
         tracing::error!(%error, "a row cannot be written as JSON");
         Reason::UnsupportedType
     })
@@ -127,9 +128,10 @@ pub fn rows_root(chunk: &MaskedChunk, of: &RowsOf, salt: &Salt) -> Result<Hash, 
     let mut text = String::new();
     for at in (0..chunk.rows()).step_by(ROWS_AT_ONCE) {
         let part = part(chunk, at, ROWS_AT_ONCE.min(chunk.rows() - at))?;
+        let rows = Rows::of(&part);
         for row in 0..part.frame().height() {
             text.clear();
-            write_row(&part, row, &mut text)?;
+            write_row(&rows, row, &mut text)?;
             let index = (at + row) as u64;
             tree.push(leaf_hash(&row_line(of, index, &row_salt(salt, index), text.as_bytes())));
         }

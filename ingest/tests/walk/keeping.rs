@@ -169,6 +169,10 @@ fn the_key_is_replaced_and_the_store_is_backed_up_and_put_back() {
     assert!(!house.path("ledger.key.next").exists());
     // The next key of somebody else, who has the ledger at the moment: it may be the only copy of what the ledger is about to name.
     house.done(&["keys", "new", "--origin", ORIGIN, "--out", "ledger.key.next"]);
+    house.refused(
+        &["keys", "new", "--origin", ORIGIN, "--out", "ledger.key.other"],
+        "ledger.key.vkey` is there already",
+    );
     house.refused(&["keys", "rotate"], "in use");
     assert!(house.path("ledger.key.next").exists());
     std::fs::remove_file(house.path("ledger.key.next")).unwrap();
@@ -196,7 +200,7 @@ fn the_key_is_replaced_and_the_store_is_backed_up_and_put_back() {
     let other = house.done(&["keys", "new", "--origin", "other.example/log", "--out", "other.key"]);
     assert!(other.starts_with("other.example/log+"));
     house.refused(&["keys", "rotate", "--new", "other.key"], "a key of another log");
-    house.refused(&["keys", "new", "--origin", ORIGIN, "--out", "ledger.key"], "ledger.key");
+    house.refused(&["keys", "new", "--origin", ORIGIN, "--out", "ledger.key"], "ledger.vkey` is there already");
     house.refused(&["keys", "new", "--origin", ORIGIN, "--out", "new.vkey"], "where the public key goes");
 
     let second = house.done(&["keys", "rotate"]);
