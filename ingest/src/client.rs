@@ -101,13 +101,11 @@ impl Client {
     /// The ledger's verifier key, where the configuration names it or a file of it.
     pub fn ledger_key(&self) -> anyhow::Result<Option<VerifierKey>> {
         let Some(named) = &self.config.ledger_key else { return Ok(None) };
-        let text = if named.contains('+') {
-            named.clone()
-        } else {
-            let path = self.config.key.parent().map(|base| base.join(named)).unwrap_or_else(|| named.into());
-            std::fs::read_to_string(&path).with_context(|| format!("the ledger's key `{}`", path.display()))?
-        };
-        Ok(Some(text.trim().parse().context("the ledger's key")?))
+        if let Ok(key) = named.parse() {
+            return Ok(Some(key));
+        }
+        let text = std::fs::read_to_string(named).with_context(|| format!("the ledger's key `{named}`"))?;
+        Ok(Some(text.trim().parse().with_context(|| format!("the ledger's key `{named}`"))?))
     }
 
     /// A request's claims, good for ten minutes.

@@ -3,6 +3,7 @@
 
 use countersign_ledger::evidence::Class;
 use countersign_ledger::store::Periods;
+use countersign_ledger::tlog::VerifierKey;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -274,7 +275,7 @@ pub struct ClientConfig {
     pub kafka: Option<KafkaConfig>,
     /// Where this identity's chunks are delivered, if not to `chunk.masked.<identity>`.
     pub chunk_topic: Option<String>,
-    /// The ledger's verifier key, or a file of it: receipts are then checked on arrival.
+    /// The ledger's verifier key, or a file of it: receipts are then checked before a chunk is kept.
     pub ledger_key: Option<String>,
 }
 
@@ -288,6 +289,11 @@ impl ClientConfig {
         })?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.key = base.join(&config.key);
+        if let Some(named) = config.ledger_key.as_mut()
+            && named.parse::<VerifierKey>().is_err()
+        {
+            *named = base.join(&*named).to_string_lossy().into_owned();
+        }
         if let Some(secrets) = config.kafka.as_mut().and_then(|k| k.secrets.as_mut()) {
             *secrets = base.join(&*secrets);
         }

@@ -7,6 +7,7 @@
 #[expect(unreachable_pub, reason = "the fuzzer's own crate exports them")]
 mod targets;
 
+use countersign_ledger::evidence::archive::header;
 use countersign_ledger::evidence::fork::Held;
 use countersign_ledger::evidence::step::{Int, LogCreated, RequestRejected};
 use countersign_ledger::evidence::{Class, Commitment, Entry, ForkProof, Reason, Receipt, Step, TraceId, jws};
@@ -203,6 +204,8 @@ fn write_the_corpora() {
     put("numbers", "largest", &numbers([u64::MAX - 1, u64::MAX, u64::MAX], &inclusion));
     put("tile", "path", b"tile/0/x001/x234/067.p/112");
     put("tile", "bundle-path", b"tile/entries/x001/067");
+    put("archive", "file", &header("tile/entries/x001/067", 8192).unwrap());
+    put("archive", "files", &[header("checkpoint", 1).unwrap(), [0; 512], header("a/b", 0).unwrap()].concat());
     put("tile", "bundle", &encode_bundle(&[first, second]).unwrap());
     let held =
         Held { root: root(&retold, 5), proof: consistency_proof(&retold, TreeSize::new(5), TreeSize::new(9)).unwrap() };

@@ -60,14 +60,14 @@ struct Common {
     /// The log's keys in a file, one a line, each but the last with the largest size that it signs; instead of --key
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     epochs: Option<PathBuf>,
-    /// Answer with one JSON object (schema countersign-verify/1)
+    /// Answer with one JSON object (its schemas: docs/formats.md, section 14)
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 struct LogArgs {
-    /// The folder that `countersign ledger export` wrote
+    /// The folder or bundle that `countersign ledger export` wrote
     dir: PathBuf,
     #[command(flatten)]
     common: Common,

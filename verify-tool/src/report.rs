@@ -28,7 +28,7 @@ const PRINTED_MAX: usize = 50;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// The command: `log`, `receipt`, `chunk`, `consistency` or `fork`.
+    /// The command: `log`, `receipt`, `chunk`, `row`, `consistency` or `fork`.
     pub command: &'static str,
     /// The answer.
     pub verdict: Verdict,

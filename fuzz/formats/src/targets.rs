@@ -1,6 +1,7 @@
 //! What is fuzzed, and what must hold of any bytes: no panic, no hang, and what was read is written as it was read. Nothing that
 //! nobody signed is ever proven.
 
+use countersign_ledger::evidence::archive::{BLOCK, Member, header, read_header};
 use countersign_ledger::evidence::jws::Unverified;
 use countersign_ledger::evidence::{Entry, ForkProof, Receipt, TraceState};
 use countersign_ledger::tlog::{
@@ -25,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proof", proof),
     ("numbers", numbers),
     ("tile", tile),
+    ("archive", archive),
     ("entry", entry),
     ("token", token),
     ("receipt", receipt),
@@ -155,6 +157,29 @@ pub fn tile(data: &[u8]) {
     }
     if let Ok(entries) = decode_bundle(data) {
         assert_eq!(encode_bundle(&entries).unwrap(), data);
+    }
+}
+
+/// Headers of evidence in one file, as they are and with the checksum that they should have.
+pub fn archive(data: &[u8]) {
+    for block in data.chunks(BLOCK) {
+        let mut whole = [0; BLOCK];
+        whole[..block.len()].copy_from_slice(block);
+        read_as_written(&whole);
+        whole[148..156].fill(b' ');
+        let sum: u32 = whole.iter().map(|byte| u32::from(*byte)).sum();
+        whole[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        read_as_written(&whole);
+    }
+}
+
+fn read_as_written(block: &[u8; BLOCK]) {
+    if let Ok(Member::File { name, size }) = read_header(block) {
+        assert!(!name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | "..")));
+        // Longer names have a second field, which is read and never written.
+        if let Some(own) = header(&name, size) {
+            assert_eq!(read_header(&own), Ok(Member::File { name, size }));
+        }
     }
 }
 

@@ -112,6 +112,9 @@ fn new_key(origin: &str, name: &str, out: &Path) -> anyhow::Result<()> {
         key: key.public().to_text(),
         possession: prove_possession(origin, name, &key, now())?,
     };
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+    }
     key.save(out)?;
     let path = out.with_extension("offer");
     std::fs::write(&path, serde_json::to_string_pretty(&offer)? + "\n")?;
@@ -242,7 +245,10 @@ impl ConnectionCommand {
         let (change, name, store) = match self {
             Self::Postgres { change, name, url_file, url_env } => {
                 let url = match (url_file, url_env) {
-                    (Some(path), None) => CredentialRef::File(path),
+                    (Some(path), None) => {
+                        let path = std::path::absolute(&path).map_err(|e| anyhow!("`{}`: {e}", path.display()))?;
+                        CredentialRef::File(path)
+                    }
                     (None, Some(name)) => CredentialRef::Env(name),
                     _ => bail!("say where the service finds the URL: `--url-file` or `--url-env`"),
                 };

@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::config::{ClientConfig, Config};
 use crate::identity::change::Operation;
 use crate::service::Service;
+use crate::source::parquet;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -82,6 +83,14 @@ enum Command {
     /// How long payloads are kept
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Read one Parquet file for the service
+    #[command(name = parquet::COMMAND, hide = true)]
+    ReadParquet {
+        /// The longest that it may take
+        seconds: u64,
+        /// Names and types of the columns whose rows are wanted, as JSON
+        columns: Option<String>,
+    },
     /// Decisions, made again
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -148,6 +157,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Runs a command.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    parquet::has_command();
     match cli.command {
         Command::Init(args) => args.run().map(done),
         Command::Demo(args) => args.run(&runtime()?),
@@ -171,6 +181,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(args) => args.run().map(done),
         Command::Columns(args) => args.run(),
         Command::Reidentify(args) => args.run(),
+        Command::ReadParquet { seconds, columns } => {
+            Ok(parquet::reading::answer(columns.as_deref(), seconds).map(done)?)
+        }
     }
 }
 

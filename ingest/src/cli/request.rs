@@ -1,14 +1,13 @@
 //! `countersign request`: signs, publishes, waits, and writes chunk and receipt.
 
 use super::ClientArgs;
-use crate::client::{Answer, Client, Wish};
+use crate::client::{Answer, Wish};
 use crate::http::ask::{ColumnsQuestion, DryRun, Outlook, OwnColumn};
 use crate::pipeline::encode::Format;
 use crate::pipeline::status::Word;
 use anyhow::{Context, bail};
 use clap::Args;
 use countersign_ledger::evidence::{Receipt, TraceId};
-use countersign_ledger::tlog::Note;
 use countersign_masker::KeyRange;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,6 +90,8 @@ impl Request {
             purpose: self.purpose,
             on_behalf_of: self.on_behalf_of,
         };
+        // Before anything is asked for: what is delivered is delivered once.
+        let ledger_key = client.ledger_key()?;
         let (trace, answer) = client.request(&wish, Duration::from_secs(self.wait), !self.wait_for_approval)?;
         let reason = answer.status.reason.map(|r| format!(": {r}")).unwrap_or_default();
         let word = serde_json::to_value(answer.status.status)?;
@@ -99,9 +100,12 @@ impl Request {
             Word::Delivered => {
                 let rows = answer.status.rows.unwrap_or_default();
                 eprintln!("request {trace}: {rows} rows in {} parts", answer.parts.len());
+                if let Some(key) = ledger_key {
+                    let receipt = Receipt::decode(&answer.receipt).context("the receipt")?;
+                    receipt.verify(&client.config.origin, &[key]).context("the receipt does not hold")?;
+                }
                 match &self.out {
                     Some(dir) => {
-                        check_receipt(&client, &answer)?;
                         for path in save(dir, trace, &answer)? {
                             println!("{}", path.display());
                         }
@@ -189,17 +193,6 @@ impl Columns {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Holds the receipt against the ledger's key, where the client knows it.
-fn check_receipt(client: &Client, answer: &Answer) -> anyhow::Result<()> {
-    let Some(key) = client.ledger_key()? else { return Ok(()) };
-    let receipt = Receipt::decode(&answer.receipt).context("the receipt")?;
-    receipt.verify(&client.config.origin, &[key]).context("the receipt does not hold")?;
-    if Note::parse(&receipt.proof.checkpoint).is_ok_and(|note| note.signatures.len() == 1) {
-        eprintln!("its receipt is not cosigned by witnesses yet");
-    }
-    Ok(())
 }
 
 /// Writes the parts as `<trace>.part-0001.<ending>` and the receipt as `<trace>.receipt`, once it is seen to hold.

@@ -2,9 +2,8 @@
 //! the folder is ever read, whatever a table's name or a symbolic link says. Files are read in slices, filtered slice by slice,
 //! so that memory follows the plan's limits and not the file's size.
 //!
-//! A file is expected to be replaced (written beside and renamed), never rewritten in place: Parquet files are memory-mapped, and
-//! cutting off a mapped file ends the process that reads it. A file that changed between pinning and the end of reading is
-//! refused.
+//! A file is expected to be replaced (written beside and renamed), never rewritten in place: one that changed between pinning and
+//! the end of reading is refused.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -24,7 +23,7 @@ use polars::prelude::{
 use sha2::{Digest, Sha256};
 
 use super::csv::CsvReader;
-use super::parquet::ParquetFile;
+use super::parquet::{self, ParquetRows};
 use super::{SourceError, check_plan, rows_to_ask, touched};
 
 /// How many more rows than asked for are collected before an ordered scan throws away those that will not be among the first.
@@ -161,7 +160,7 @@ impl Files {
             Self::Parquet(files) => {
                 let mut first: Option<Vec<(String, ColumnType)>> = None;
                 for file in files {
-                    let columns = ParquetFile::open(&file.name, file.open()?)?.columns()?;
+                    let columns = parquet::columns(&file.name, file.open()?)?;
                     match &first {
                         None => first = Some(columns),
                         Some(first) => same_columns(first, &columns, &file.name)?,
@@ -363,10 +362,10 @@ impl PreparedScan {
                     let file = pinned.open()?;
                     let opened =
                         file.try_clone().map_err(|e| SourceError::Unavailable(format!("`{}`: {e}", pinned.name)))?;
-                    let mut reader = ParquetFile::open(&pinned.name, opened)?;
+                    let mut reader = ParquetRows::open(&pinned.name, opened, &columns, plan.max_seconds.max(1))?;
                     while !rows.enough() {
                         go_on()?;
-                        match reader.next_frame(&columns)? {
+                        match reader.next_frame()? {
                             Some(frame) => rows.add(frame)?,
                             None => break,
                         }
@@ -517,8 +516,7 @@ fn failed(what: &str) -> SourceError {
     SourceError::Failed(what.to_owned())
 }
 
-/// Runs blocking work beside the runtime. A panic in it is answered as a malformed file: polars trusts the lengths in a Parquet
-/// file's metadata further than it should, and panics where they contradict each other.
+/// Runs blocking work beside the runtime. A panic in it is answered as a malformed file.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {

@@ -11,7 +11,7 @@ mod civil;
 mod copy;
 mod csv;
 mod folder;
-mod parquet;
+pub(crate) mod parquet;
 pub mod pglog;
 mod postgres;
 pub mod reconcile;

@@ -1,143 +1,186 @@
-//! Reads one Parquet file through polars, a slice of a row group at a time. It takes nothing from the file's metadata on trust that
-//! could change which rows are delivered: the claim that a column is sorted, which polars would use to shorten comparisons, is
-//! dropped, and every column must have as many rows as its slice. Nor anything that could end the process: see [`claims`].
+//! Parquet files, each read by a process of its own ([`reading`]). Polars takes the counts and lengths in a file on trust: a damaged
+//! or hostile one makes it ask for memory that there isn't, fills the stack, or is cut off while it is mapped, and each of these ends
+//! the process where it happens. `docs/decisions/0033-parquet-in-a-process-of-its-own.md` says what else was tried.
 
-mod claims;
+pub(crate) mod reading;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_masker::schema::ColumnType;
-use polars::prelude::{
-    Column, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, Series, StructChunked, TimeUnit,
-    TimeZone,
-};
-use polars::series::IsSorted;
+use polars::prelude::DataFrame;
 use polars_io::SerReader;
-use polars_io::parquet::metadata::FileMetadataRef;
-use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
+use polars_io::ipc::IpcStreamReader;
 
 use super::SourceError;
 
-/// The most rows of a slice.
-const SLICE_ROWS: usize = 65_536;
+/// The command of this program that reads: its argument is the seconds it may take, and the columns whose rows are wanted.
+pub(crate) const COMMAND: &str = "read-parquet";
 
-/// The most bytes of a slice, if its rows are of the row group's average size.
-const SLICE_BYTES: usize = 32 << 20;
+/// The exit code of a process that took longer than it might.
+const TOO_LATE: i32 = 75;
 
-/// An opened Parquet file, and how far it has been read.
-pub(super) struct ParquetFile {
-    name: String,
-    file: File,
-    metadata: FileMetadataRef,
-    /// Name and polars type of each column.
-    types: Vec<(String, DataType)>,
-    /// The row group that is being read, its first row in the file, and how many of its rows have been read.
-    group: usize,
-    group_start: usize,
-    group_read: usize,
+/// How long the columns of a file may take to be read, in seconds.
+const COLUMNS_SECONDS: u64 = 60;
+
+/// What the reading process says, each with bytes behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Said {
+    /// Names and types, as JSON.
+    Columns = b'c',
+    /// Some rows, as an Arrow IPC stream.
+    Rows = b'r',
+    /// What is wrong with the file, as the rest of a sentence about it.
+    Wrong = b'w',
+    /// That was all.
+    End = b'e',
 }
 
-impl ParquetFile {
-    /// Reads the footer.
-    pub(super) fn open(name: &str, file: File) -> Result<Self, SourceError> {
-        let malformed = |what: &str| SourceError::Malformed(format!("`{name}` {what}"));
-        let clone = file.try_clone().map_err(|error| SourceError::Unavailable(format!("`{name}`: {error}")))?;
-        claims::check_schema(&clone).map_err(|what| malformed(&what))?;
-        let mut reader = ParquetReader::new(clone);
-        let footer = (|| -> PolarsResult<_> { Ok((reader.get_metadata()?.clone(), reader.schema()?)) })();
-        let (metadata, schema) =
-            footer.map_err(|_| malformed("is not a whole Parquet file: its footer cannot be read"))?;
-        let schema = polars::prelude::Schema::from_arrow_schema(schema.as_ref());
-        let types = schema.iter().map(|(name, dtype)| (name.to_string(), dtype.clone())).collect();
-        Ok(Self { name: name.to_owned(), file, metadata, types, group: 0, group_start: 0, group_read: 0 })
+/// Names and types of a file's columns; a type without a representation as [`ColumnType::Unsupported`].
+pub(super) fn columns(name: &str, file: File) -> Result<Vec<(String, ColumnType)>, SourceError> {
+    let mut reading = Reading::start(name, file, None, COLUMNS_SECONDS)?;
+    match reading.next()? {
+        (Said::Columns, bytes) => serde_json::from_slice(&bytes).map_err(|_| reading.contradicts()),
+        _ => Err(reading.contradicts()),
+    }
+}
+
+/// The rows of a file, slice by slice.
+pub(super) struct ParquetRows<'a> {
+    reading: Reading,
+    columns: &'a [(String, ColumnType)],
+}
+
+impl<'a> ParquetRows<'a> {
+    /// Of the given columns. They are there for so many seconds.
+    pub(super) fn open(
+        name: &str,
+        file: File,
+        columns: &'a [(String, ColumnType)],
+        seconds: u64,
+    ) -> Result<Self, SourceError> {
+        Ok(Self { reading: Reading::start(name, file, Some(columns), seconds)?, columns })
     }
 
-    /// Names and types of the columns; a type without a representation as [`ColumnType::Unsupported`].
-    pub(super) fn columns(&self) -> Result<Vec<(String, ColumnType)>, SourceError> {
-        let mut seen = std::collections::HashSet::new();
-        if let Some((name, _)) = self.types.iter().find(|(name, _)| !seen.insert(name)) {
-            return Err(SourceError::Malformed(format!("`{}` has two columns `{name}`", self.name)));
-        }
-        let ty = |dtype: &DataType| match dtype {
-            // Whatever zone it is to be shown in, what is stored are points in time.
-            DataType::Datetime(_, Some(_)) => ColumnType::TimestampTz,
-            dtype => ColumnType::from_dtype(dtype).unwrap_or_else(|| ColumnType::Unsupported(dtype.to_string())),
-        };
-        Ok(self.types.iter().map(|(name, dtype)| (name.clone(), ty(dtype))).collect())
-    }
-
-    /// The next rows, of the given columns; nothing at the end of the file.
-    pub(super) fn next_frame(&mut self, columns: &[(String, ColumnType)]) -> Result<Option<DataFrame>, SourceError> {
-        let (start, rows) = loop {
-            let Some(group) = self.metadata.row_groups.get(self.group) else { return Ok(None) };
-            let left = group.num_rows().saturating_sub(self.group_read);
-            if left > 0 {
-                let row_bytes = group.total_byte_size().checked_div(group.num_rows()).unwrap_or(0).max(1);
-                let rows = (SLICE_BYTES / row_bytes).clamp(1, SLICE_ROWS);
-                if self.group_read == 0 {
-                    let names = columns.iter().map(|(name, _)| name.as_str());
-                    claims::check_group(&self.file, group, names, rows).map_err(|what| {
-                        let number = self.group + 1;
-                        SourceError::Malformed(format!("`{}`, row group {number}: {what}", self.name))
-                    })?;
-                }
-                break (self.group_start + self.group_read, left.min(rows));
+    /// The next rows; nothing at the end of the file.
+    pub(super) fn next_frame(&mut self) -> Result<Option<DataFrame>, SourceError> {
+        match self.reading.next()? {
+            (Said::End, _) => Ok(None),
+            (Said::Rows, bytes) => {
+                let frame = IpcStreamReader::new(Cursor::new(bytes)).finish().ok();
+                let is_asked_for = |frame: &DataFrame| {
+                    let found = frame.columns().iter().map(|column| (column.name().as_str(), column.dtype().clone()));
+                    found.eq(self.columns.iter().map(|(name, ty)| (name.as_str(), ty.dtype())))
+                };
+                frame.filter(is_asked_for).map(Some).ok_or_else(|| self.reading.contradicts())
             }
-            self.group_start += group.num_rows();
-            self.group_read = 0;
-            self.group += 1;
+            _ => Err(self.reading.contradicts()),
+        }
+    }
+}
+
+/// A process that reads a file. It ends when this is dropped.
+struct Reading {
+    name: String,
+    process: Child,
+    out: BufReader<ChildStdout>,
+    seconds: u64,
+}
+
+impl Reading {
+    fn start(
+        name: &str,
+        file: File,
+        columns: Option<&[(String, ColumnType)]>,
+        seconds: u64,
+    ) -> Result<Self, SourceError> {
+        let failed = |error: std::io::Error| SourceError::Failed(format!("`{name}`: no process reads it: {error}"));
+        let mut command = Command::new(program().map_err(failed)?);
+        command.arg(COMMAND).arg(seconds.to_string());
+        if let Some(columns) = columns {
+            command.arg(serde_json::to_string(columns).map_err(|error| failed(error.into()))?);
+        }
+        // What a panic of polars says may repeat what is in the file.
+        command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().map_err(failed)?;
+        let out = process.stdout.take().ok_or_else(|| failed(std::io::Error::other("it has no output")))?;
+        Ok(Self { name: name.to_owned(), process, out: BufReader::new(out), seconds })
+    }
+
+    fn next(&mut self) -> Result<(Said, Vec<u8>), SourceError> {
+        match self.message() {
+            Ok((Said::Wrong, what)) => {
+                let what = String::from_utf8_lossy(&what);
+                Err(SourceError::Malformed(format!("`{}` {what}", self.name)))
+            }
+            Ok(message) => Ok(message),
+            Err(_) if self.process.wait().is_ok_and(|status| status.code() == Some(TOO_LATE)) => {
+                Err(SourceError::Timeout { seconds: self.seconds })
+            }
+            Err(_) => Err(self.contradicts()),
+        }
+    }
+
+    fn message(&mut self) -> std::io::Result<(Said, Vec<u8>)> {
+        let (mut word, mut length) = ([0], [0; 8]);
+        self.out.read_exact(&mut word)?;
+        self.out.read_exact(&mut length)?;
+        let said = match word {
+            [b'c'] => Said::Columns,
+            [b'r'] => Said::Rows,
+            [b'w'] => Said::Wrong,
+            [b'e'] => Said::End,
+            _ => return Err(std::io::Error::other("an unknown word")),
         };
-        self.group_read += rows;
-        let last = start + rows;
-        let malformed =
-            |_| SourceError::Malformed(format!("`{}`: rows {} to {last} cannot be read", self.name, start + 1));
-        self.slice(start, rows, columns).map(Some).map_err(malformed)
+        let length = u64::from_le_bytes(length);
+        let mut bytes = Vec::new();
+        (&mut self.out).take(length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 == length { Ok((said, bytes)) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    fn slice(&self, start: usize, rows: usize, columns: &[(String, ColumnType)]) -> PolarsResult<DataFrame> {
-        let mut reader = ParquetReader::new(self.file.try_clone()?)
-            .with_slice(Some((start, rows)))
-            .with_columns(Some(columns.iter().map(|(name, _)| name.clone()).collect()))
-            .read_parallel(ParallelStrategy::RowGroups);
-        reader.set_metadata(self.metadata.clone());
-        let frame = reader.finish()?;
-        let columns =
-            columns.iter().map(|(name, ty)| represented(frame.column(name)?, ty)).collect::<PolarsResult<_>>()?;
-        DataFrame::new(rows, columns)
+    /// It ended in the middle, or said what can't be.
+    fn contradicts(&self) -> SourceError {
+        SourceError::Malformed(format!(
+            "`{}` contradicts its own metadata, or was cut off while it was read",
+            self.name
+        ))
     }
 }
 
-/// The column in the representation of its type.
-fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
-    let mut series = cast(column.as_materialized_series(), ty)?;
-    series.set_sorted_flag(IsSorted::Not);
-    Ok(series.into_column())
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // It has mostly ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
-fn cast(series: &Series, ty: &ColumnType) -> PolarsResult<Series> {
-    Ok(match (series.dtype(), ty) {
-        (DataType::Categorical(..) | DataType::Enum(..), ColumnType::Text) => series.cast(&DataType::String)?,
-        (DataType::Datetime(unit, Some(_)), ColumnType::TimestampTz) => {
-            // Cast without the zone, then named UTC: without polars' `timezones` feature a cast may lose the zone.
-            let instants = series.to_physical_repr().i64()?.clone().into_datetime(*unit, None).into_series();
-            let instants = instants.cast(&ColumnType::Timestamp.dtype())?.to_physical_repr().into_owned();
-            instants.i64()?.clone().into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_series()
-        }
-        (DataType::Datetime(..), ColumnType::Timestamp) => series.cast(&ty.dtype())?,
-        (DataType::Array(inner, _), ColumnType::List(_)) => cast(&series.cast(&DataType::List(inner.clone()))?, ty)?,
-        (dtype, ColumnType::List(inner)) if *dtype != ty.dtype() => {
-            series.list()?.apply_to_inner(&|values| cast(&values, inner))?.into_series()
-        }
-        (dtype, ColumnType::Struct(types)) if *dtype != ty.dtype() => {
-            let column = series.struct_()?;
-            let fields = column.fields_as_series();
-            let fields = fields.iter().zip(types).map(|(field, (_, ty))| cast(field, ty));
-            let fields = fields.collect::<PolarsResult<Vec<_>>>()?;
-            let cast = StructChunked::from_series(series.name().clone(), series.len(), fields.iter())?;
-            cast.with_outer_validity(column.rechunk_validity()).into_series()
-        }
-        _ => series.clone(),
-    })
+/// Whether this program has [`COMMAND`].
+static HAS_COMMAND: AtomicBool = AtomicBool::new(false);
+
+/// Says that this program has [`COMMAND`], so that files are read by it.
+pub(crate) fn has_command() {
+    HAS_COMMAND.store(true, Ordering::Relaxed);
+}
+
+/// The program that reads: this one, as it was started, or for tests and benches the one that was built beside it.
+fn program() -> std::io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    let is_own = HAS_COMMAND.load(Ordering::Relaxed);
+    if is_own && own.exists() {
+        return Ok(own.to_owned());
+    }
+    let own = std::env::current_exe()?;
+    if is_own {
+        return Ok(own);
+    }
+    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join("countersign"));
+    let built = beside.into_iter().find(|program| program.is_file());
+    built.ok_or_else(|| std::io::Error::other("`countersign` is not built (`cargo build`)"))
 }

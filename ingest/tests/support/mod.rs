@@ -9,7 +9,7 @@
 mod folder;
 pub mod kafka;
 pub mod postgres;
-mod process;
+pub mod process;
 pub mod witness;
 
 use std::path::{Path, PathBuf};

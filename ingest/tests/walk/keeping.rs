@@ -109,6 +109,21 @@ impl House {
             .unwrap();
         assert_eq!(verify.status.code(), Some(0), "{}", String::from_utf8_lossy(&verify.stdout));
     }
+
+    /// What the report of an export says of exceptions, by kind and number.
+    fn reported(&self, export: &str, expected: &[(&str, u64)]) {
+        let report = Command::new(binary("countersign-verify").unwrap())
+            .current_dir(self.folder.path())
+            .args(["report", export, "--json", "--key", "ledger.vkey"])
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+        let found = report["exceptions"].as_array().unwrap();
+        for (what, total) in expected {
+            let of_kind = found.iter().find(|kind| kind[0] == *what).map(|kind| &kind[1]["total"]);
+            assert_eq!(of_kind, Some(&(*total).into()), "{what}: {found:?}");
+        }
+    }
 }
 
 impl Drop for House {
@@ -221,6 +236,7 @@ fn the_key_is_replaced_and_the_store_is_backed_up_and_put_back() {
     for keys in [["--key", "first.vkey"], ["--key", "ledger.vkey"], ["--epochs", "ledger.epochs"]] {
         house.prove_with("export", &keys);
     }
+    house.reported("export", &[("the ledger's key replaced", 1), ("evidence exported", 1)]);
     request(house.ledger(), "after the rotation");
     house.done(&["ledger", "export", "export", "--payloads", "request"]);
     let size = house.ledger().size();
@@ -271,6 +287,7 @@ fn payloads_are_purged_when_their_time_is_over_and_held_while_they_are_needed() 
     let kinds = kinds(house.ledger());
     let count = |kind: &str| kinds.iter().filter(|found| **found == kind).count();
     assert_eq!((count("payload.held"), count("payload.released"), count("payload.purged")), (1, 1, 2));
+    house.reported("export", &[("payloads held or released", 2), ("payloads destroyed", 2), ("payloads read", 0)]);
     house.stop();
     // Without a service the command does it itself.
     house.done(&["retention", "run"]);

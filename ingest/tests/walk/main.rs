@@ -22,5 +22,6 @@ mod evidence;
 mod hostile;
 mod keeping;
 mod leaks;
+mod readme;
 mod rows;
 mod rules;

@@ -2,7 +2,7 @@
 //! open. A ledger shows what was done through it, never that nothing was done beside it: each criterion says so.
 
 use super::html::Count;
-use super::review::{Outcome, Review};
+use super::review::{Exception, Outcome, Review};
 use crate::finding::Verdict;
 use crate::story::Claim;
 use serde::Serialize;
@@ -29,8 +29,9 @@ pub fn supported(review: &Review) -> Vec<Criterion> {
         let count = kinds.and_then(|kinds| kinds.get(claim.as_str())).copied().unwrap_or_default();
         format!("{} proven, {} attested", n(count.proven), n(count.attested))
     };
-    let exceptions =
-        |what: &str| n(review.exceptions.iter().find(|(name, _)| *name == what).map_or(0, |(_, rows)| rows.total));
+    let exceptions = |what: Exception| {
+        n(review.exceptions.iter().find(|(name, _)| *name == what.words()).map_or(0, |(_, rows)| rows.total))
+    };
     let registered = n(review.identities.len() as u64);
     let policies = n(review.policies.total);
     let aborted: u64 = review.reasons.iter().filter(|row| row.what == "aborted").map(|row| row.count).sum();
@@ -77,7 +78,7 @@ pub fn supported(review: &Review) -> Vec<Criterion> {
             shows: vec![
                 format!(
                     "{registered} identities were registered, {} revoked; each change stands in the ledger with the admins who signed it.",
-                    exceptions("identity revoked")
+                    exceptions(Exception::IdentityRevoked)
                 ),
                 format!(
                     "Admins' signatures: {}. Proofs of key possession: {}.",
@@ -144,8 +145,8 @@ pub fn supported(review: &Review) -> Vec<Criterion> {
             shows: vec![format!(
                 "{} versions of policy and catalog, {} changes of connections, {} of groups, each with its signers and its place in the ledger.",
                 n(review.versions.total),
-                exceptions("connection changed"),
-                exceptions("groups changed")
+                exceptions(Exception::ConnectionChanged),
+                exceptions(Exception::GroupsChanged)
             )],
             leaves_open: "Changes of the software itself, and how a change was reviewed before it was signed.",
         },
@@ -161,7 +162,7 @@ pub fn supported(review: &Review) -> Vec<Criterion> {
                 ),
                 format!(
                     "{} deliveries held columns that nobody had classified.",
-                    exceptions("unclassified column delivered")
+                    exceptions(Exception::UnclassifiedDelivered)
                 ),
                 format!("Mask accounts: {}.", claims(Claim::MaskAccounts)),
             ],

@@ -309,22 +309,48 @@ pub struct ExceptionRow {
     pub word: Word,
 }
 
-/// The kinds of exceptions, in the order in which they are shown.
-pub const EXCEPTIONS: [&str; 13] = [
-    "unclassified column delivered",
-    "request vouched for by the service alone",
-    "attempt superseded",
-    "delivery not resolved",
-    "approval taken back",
-    "values given back for tokens",
-    "values for tokens refused",
-    "table looked into for the catalog",
-    "identity registered",
-    "identity revoked",
-    "groups changed",
-    "connection changed",
-    "evidence exported",
-];
+/// Makes the kinds, and the list of all of them, from one list: a kind that is recorded can't be missing from what is shown.
+macro_rules! exceptions {
+    ($($kind:ident = $words:literal,)*) => {
+        /// A kind of exception, in the order in which they are shown.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Exception {
+            $(#[doc = $words] $kind,)*
+        }
+
+        impl Exception {
+            /// Every kind, in order.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The kind in words.
+            pub const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $words,)*
+                }
+            }
+        }
+    };
+}
+
+exceptions! {
+    UnclassifiedDelivered = "unclassified column delivered",
+    VouchedByService = "request vouched for by the service alone",
+    AttemptSuperseded = "attempt superseded",
+    DeliveryUnresolved = "delivery not resolved",
+    ApprovalRevoked = "approval taken back",
+    ValuesGivenBack = "values given back for tokens",
+    ValuesRefused = "values for tokens refused",
+    TableSampled = "table looked into for the catalog",
+    IdentityRegistered = "identity registered",
+    IdentityRevoked = "identity revoked",
+    GroupsChanged = "groups changed",
+    ConnectionChanged = "connection changed",
+    EvidenceExported = "evidence exported",
+    PayloadsRead = "payloads read",
+    PayloadsHeld = "payloads held or released",
+    PayloadsDestroyed = "payloads destroyed",
+    LedgerKeyReplaced = "the ledger's key replaced",
+}
 
 /// Requests in one stretch of time.
 #[derive(Clone, Debug, Serialize)]
@@ -451,7 +477,7 @@ pub struct Gatherer {
     versions: Rows<VersionRow>,
     approvals: Rows<ApprovalRow>,
     reasons: BTreeMap<(&'static str, &'static str), (u64, u64)>,
-    exceptions: BTreeMap<&'static str, Rows<ExceptionRow>>,
+    exceptions: BTreeMap<Exception, Rows<ExceptionRow>>,
     sample: Sample,
 }
 
@@ -513,7 +539,7 @@ impl Gatherer {
                     tale.asked = Some(asked.columns.iter().map(|column| shown(column)).collect());
                 }
                 if s.attest == Attest::ServiceAttested {
-                    self.exception("request vouched for by the service alone", judged, word);
+                    self.exception(Exception::VouchedByService, judged, word);
                 }
             }
             Step::PolicyDecided(s) => self.decided(s, tale),
@@ -530,7 +556,7 @@ impl Gatherer {
                 tale.aborted = true;
                 self.exposed(tale);
                 self.reason("aborted", s.reason.as_str(), 1, judged.index);
-                self.exception("attempt superseded", judged, word);
+                self.exception(Exception::AttemptSuperseded, judged, word);
             }
             Step::RequestCompleted(_) => return Some(Outcome::Delivered),
             Step::RequestDenied(s) => {
@@ -622,7 +648,7 @@ impl Gatherer {
                 tale.dataset.as_deref().unwrap_or_default(),
                 account.columns.iter().find(|c| c.class == "unclassified").map_or("", |c| c.transform.as_str()),
             );
-            self.exceptional("unclassified column delivered", (index, tale.received), text, word);
+            self.exceptional(Exception::UnclassifiedDelivered, (index, tale.received), text, word);
         }
     }
 
@@ -690,14 +716,15 @@ impl Gatherer {
         *row = (row.0.saturating_add(count), index);
     }
 
-    fn exception(&mut self, what: &'static str, judged: &Judged<'_>, word: Word) {
+    fn exception(&mut self, what: Exception, judged: &Judged<'_>, word: Word) {
         let Some(entry) = judged.entry else { return };
         let text = say(&entry.body, &|pseudonym| called(pseudonym, judged.registry.name(pseudonym)));
         self.exceptional(what, (judged.index, entry.at.get()), text, word);
     }
 
-    fn exceptional(&mut self, what: &'static str, (entry, at_micros): (u64, u64), text: String, word: Word) {
-        self.exceptions.entry(what).or_default().add(ExceptionRow { what, entry, at_micros, text, word });
+    fn exceptional(&mut self, what: Exception, (entry, at_micros): (u64, u64), text: String, word: Word) {
+        let row = ExceptionRow { what: what.words(), entry, at_micros, text, word };
+        self.exceptions.entry(what).or_default().add(row);
     }
 
     /// A step that is no request's.
@@ -711,19 +738,17 @@ impl Gatherer {
         match step {
             Step::PolicyChanged(s) => version("policy", s.version.get(), s.digest.to_string(), &s.signed),
             Step::CatalogChanged(s) => version("catalog", s.version.get(), s.digest.to_string(), &s.signed),
-            Step::ConnectionChanged(_) => self.exception("connection changed", judged, word),
-            Step::LedgerExported(_) => self.exception("evidence exported", judged, word),
-            Step::LogKeyRotated(_) => self.exception("the ledger's key replaced", judged, word),
-            Step::PayloadPurged(_) => self.exception("payloads destroyed", judged, word),
-            Step::PayloadHeld(_) | Step::PayloadReleased(_) => {
-                self.exception("payloads held or released", judged, word)
-            }
-            Step::PayloadRead(_) => self.exception("payloads read", judged, word),
-            Step::SourceSampled(_) => self.exception("table looked into for the catalog", judged, word),
+            Step::ConnectionChanged(_) => self.exception(Exception::ConnectionChanged, judged, word),
+            Step::LedgerExported(_) => self.exception(Exception::EvidenceExported, judged, word),
+            Step::LogKeyRotated(_) => self.exception(Exception::LedgerKeyReplaced, judged, word),
+            Step::PayloadPurged(_) => self.exception(Exception::PayloadsDestroyed, judged, word),
+            Step::PayloadHeld(_) | Step::PayloadReleased(_) => self.exception(Exception::PayloadsHeld, judged, word),
+            Step::PayloadRead(_) => self.exception(Exception::PayloadsRead, judged, word),
+            Step::SourceSampled(_) => self.exception(Exception::TableSampled, judged, word),
             Step::ReidentifyDecided(s) => {
                 let what = match s.refusal {
-                    None => "values given back for tokens",
-                    Some(_) => "values for tokens refused",
+                    None => Exception::ValuesGivenBack,
+                    Some(_) => Exception::ValuesRefused,
                 };
                 self.exception(what, judged, word);
             }
@@ -742,19 +767,19 @@ impl Gatherer {
                     cells: Cells::default(),
                 };
                 self.identities.entry(s.identity.clone()).or_insert(row);
-                self.exception("identity registered", judged, word);
+                self.exception(Exception::IdentityRegistered, judged, word);
             }
             Step::IdentityRevoked(s) => {
                 if let Some(row) = self.identities.get_mut(&s.identity) {
                     row.revoked.get_or_insert(judged.index);
                 }
-                self.exception("identity revoked", judged, word);
+                self.exception(Exception::IdentityRevoked, judged, word);
             }
             Step::GroupsChanged(s) => {
                 if let Some(row) = self.identities.get_mut(&s.identity) {
                     row.groups.clone_from(&s.groups);
                 }
-                self.exception("groups changed", judged, word);
+                self.exception(Exception::GroupsChanged, judged, word);
             }
             Step::ApprovalGranted(s) => {
                 self.answer(judged, (&s.identity, &s.groups, s.request), Some(s.not_after.get()), word);
@@ -771,7 +796,7 @@ impl Gatherer {
                 if let Some(row) = row {
                     row.revoked = Some(judged.index);
                 }
-                self.exception("approval taken back", judged, word);
+                self.exception(Exception::ApprovalRevoked, judged, word);
             }
             _ => {}
         }
@@ -811,7 +836,7 @@ impl Gatherer {
                 self.exposed(&mut tale);
                 let (index, word) = tale.lines.last().copied().unwrap_or((0, Word::Attested));
                 let text = "An intent to deliver has no outcome yet: its bytes may or may not have left.".to_owned();
-                self.exceptional("delivery not resolved", (index, tale.received), text, word);
+                self.exceptional(Exception::DeliveryUnresolved, (index, tale.received), text, word);
             }
             self.ended(trace, tale, if waiting { Outcome::Waiting } else { Outcome::Open });
         }
@@ -830,7 +855,8 @@ impl Gatherer {
         refused.total += self.refused_more;
         let mut identities: Vec<IdentityRow> = self.identities.into_values().collect();
         identities.sort_by_key(|row| (std::cmp::Reverse(row.requests.total()), row.registered));
-        let exceptions = EXCEPTIONS.map(|what| (what, self.exceptions.remove(what).unwrap_or_default()));
+        let exceptions =
+            Exception::ALL.iter().map(|what| (what.words(), self.exceptions.remove(what).unwrap_or_default()));
         let names: BTreeMap<String, String> =
             identities.iter().filter_map(|row| Some((row.identity.clone(), row.name.clone()?))).collect();
         let stories = self.sample.tell(&context.export, report.log.as_ref(), &names, context.stories_max);
@@ -873,7 +899,7 @@ impl Gatherer {
             reasons: (self.reasons.into_iter())
                 .map(|((what, reason), (count, last))| ReasonRow { what, reason, count, last })
                 .collect(),
-            exceptions: exceptions.into_iter().collect(),
+            exceptions: exceptions.collect(),
             criteria: Vec::new(),
             stories,
         };

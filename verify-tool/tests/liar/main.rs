@@ -2,7 +2,7 @@
 //! under test, [`tale`] tells true stories, [`lies`] breaks one rule of them each.
 //!
 //! `COUNTERSIGN_LIES` says how many lies and rewritten histories are tried, `COUNTERSIGN_ENTRIES` how many entries of true
-//! stories; `make faults` tries many.
+//! stories; `make test-faults` tries many.
 
 #![expect(
     clippy::unwrap_used,
