@@ -117,7 +117,7 @@ fn main() -> Result<()> {
         println!("peak memory of this process  {:>10} MB", peak_memory_mb()?);
     }
     ratios.sort_unstable_by(f64::total_cmp);
-    if let (Some(median), [least, .., most]) = (ratios.get(rounds / 2), ratios.as_slice()) {
+    if let (Some(median), Some(least), Some(most)) = (ratios.get(rounds / 2), ratios.first(), ratios.last()) {
         println!("\nof COPY, {rounds} rounds         median {median:.2}, {least:.2} to {most:.2}");
     }
     stages(&folder, &service)?;

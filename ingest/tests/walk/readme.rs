@@ -58,8 +58,8 @@ fn said(output: &Output, line: &str) -> String {
 /// The block of the README that begins with this line.
 fn block(first: &str) -> String {
     let readme = fs::read_to_string(README).unwrap();
-    let start = readme.find(&format!("\n{first}\n")).unwrap_or_else(|| panic!("the README has no `{first}`"));
-    readme[start + 1..].split("\n```").next().unwrap().to_owned() + "\n"
+    let (_, rest) = readme.split_once(&format!("\n{first}\n")).unwrap_or_else(|| panic!("the README has no `{first}`"));
+    rest.split("\n```").next().unwrap().to_owned() + "\n"
 }
 
 fn parts_of(folder: &Path) -> Vec<String> {
@@ -175,7 +175,7 @@ fn the_walk_of_the_readme() {
 fn the_demo() {
     let terminal = Terminal { folder: Folder::new("demo").unwrap() };
     let story = terminal.done("demo --dir run");
-    for told in ["PROVEN", "BROKEN", "in entry "] {
+    for told in ["PROVEN: ", "BROKEN: entry "] {
         assert!(story.contains(told), "no `{told}` in\n{story}");
     }
     terminal.proven("log run/evidence --key run/ledger.vkey");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// What is there to be skipped: zero-width characters, soft hyphens, marks of direction.
-pub(super) const IGNORABLE: u8 = 0x02;
+const IGNORABLE: u8 = 0x02;
 /// What is neither letter, digit, space nor dash.
 const SYMBOL: u8 = 0x01;
 /// Letters of scripts that put spaces between words are 0x80 to 0xBF, those of the others 0xC0 to 0xFF: an identifier may
@@ -22,6 +22,12 @@ pub(super) fn fold(text: &str) -> Cow<'_, [u8]> {
         Some(first) => Cow::Owned(unescaped(folded.into_owned(), first)),
         None => folded,
     }
+}
+
+/// The text without what is to be skipped, and where each of its bytes stands in the folded one; `None` where there is nothing such.
+pub(super) fn skipping(folded: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    memchr::memchr(IGNORABLE, folded)?;
+    Some(folded.iter().zip(0..).filter(|(byte, _)| **byte != IGNORABLE).map(|(byte, place)| (*byte, place)).unzip())
 }
 
 /// Line ends and tabs that are written as in JSON (`\n`) become such, so that no word begins with their letter. `first` is the

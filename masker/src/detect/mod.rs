@@ -142,6 +142,16 @@ impl Detectors {
         let hints = hint.map(|hint| hint.hints).unwrap_or_default();
         let context = Context::new(&builtin.words, &folded);
         let mut found = Scan::new(&folded, &builtin.index, context, hints).run(builtin.anchors.as_ref());
+        // Once more without what is not seen: what it stands in the middle of is found so, and what it parts from its neighbours was
+        // found above.
+        if let Some((seen, places)) = fold::skipping(&folded) {
+            let context = Context::new(&builtin.words, &seen);
+            let of_seen = Scan::new(&seen, &builtin.index, context, hints).run(builtin.anchors.as_ref());
+            found.extend(of_seen.into_iter().filter_map(|found| {
+                let (start, last) = (*places.get(found.start)?, *places.get(found.end.checked_sub(1)?)?);
+                Some(Found { start, end: last + 1, ..found })
+            }));
+        }
         let classes = RULES.len() + KINDS.len();
         for (place, custom) in self.custom.iter().enumerate() {
             let spans = match custom.spans(text, &folded) {

@@ -20,6 +20,17 @@ fn run_back(text: &[u8], to: usize, allowed: impl Fn(u8) -> bool) -> usize {
     rest.iter().rposition(|byte| !allowed(*byte)).map_or(0, |place| place + 1)
 }
 
+/// [`run`] over at most so many bytes. Whatever is tried at many places has such a bound, so that the time is linear in the text.
+pub(super) fn run_within(text: &[u8], from: usize, most: usize, allowed: impl Fn(u8) -> bool) -> usize {
+    run(text.get(..from.saturating_add(most).min(text.len())).unwrap_or_default(), from, allowed)
+}
+
+/// [`run_back`] over at most so many bytes.
+fn run_back_within(text: &[u8], to: usize, most: usize, allowed: impl Fn(u8) -> bool) -> usize {
+    let from = to.saturating_sub(most);
+    from + run_back(text.get(from..to).unwrap_or_default(), to - from, allowed)
+}
+
 /// The end of an IPv4 address that begins at `start`, with a prefix length if one follows.
 pub(super) fn ipv4(text: &[u8], start: usize) -> Option<usize> {
     if let Some(before) = start.checked_sub(1) {
@@ -64,12 +75,14 @@ fn with_prefix(text: &[u8], end: usize, most: u8) -> usize {
 /// An IPv6 address around `place`, which is one of its characters: start and end. With `strict`, what could as well be a path
 /// of names (`a::b`) is none.
 pub(super) fn ipv6(text: &[u8], place: usize, strict: bool) -> Option<(usize, usize)> {
+    const MOST: usize = 45;
     let part = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
-    let start = run_back(text, place, part);
+    // One more than there may be, and perhaps a dot that ends a sentence.
+    let start = run_back_within(text, place, MOST + 1, part);
     if start.checked_sub(1).is_some_and(|before| is_word(at(text, before))) {
         return None;
     }
-    let mut end = run(text, place, part);
+    let mut end = run_within(text, place, MOST + 2, part);
     while end > start && at(text, end - 1) == b'.' {
         end -= 1;
     }
@@ -78,7 +91,7 @@ pub(super) fn ipv6(text: &[u8], place: usize, strict: bool) -> Option<(usize, us
         end -= 1;
     }
     let written = ascii(text, start, end);
-    if end - start > 45 || written.bytes().filter(|byte| *byte == b':').count() < 2 {
+    if end - start > MOST || written.bytes().filter(|byte| *byte == b':').count() < 2 {
         return None;
     }
     written.parse::<Ipv6Addr>().ok().or_else(|| mapped(written))?;
@@ -179,7 +192,7 @@ pub(super) fn email(text: &[u8], place: usize) -> Option<(usize, usize)> {
         |byte: u8, unspaced: bool| byte.is_ascii_alphanumeric() || byte >= 0x80 && (unspaced || byte < UNSPACED);
     let before = place.checked_sub(1).is_some_and(unspaced);
     let local = |byte: u8| letter(byte, before) || b".!#$%&'*+-^_~".contains(&byte);
-    let mut start = run_back(text, place, local).max(place.saturating_sub(64));
+    let mut start = run_back_within(text, place, 64, local);
     while start < place && !letter(at(text, start), before) && at(text, start) != b'_' {
         start += 1;
     }
@@ -221,8 +234,8 @@ pub(super) fn url_credentials(text: &[u8], place: usize) -> Option<(usize, usize
     if !place.checked_sub(1).is_some_and(|before| at(text, before).is_ascii_alphanumeric()) {
         return None;
     }
-    let end = run(text, start, |byte| byte > b' ' && !b"/?#\"'<>`\\".contains(&byte));
-    let authority = text.get(start..end.min(start + 512)).unwrap_or_default();
+    let end = run_within(text, start, 512, |byte| byte > b' ' && !b"/?#\"'<>`\\".contains(&byte));
+    let authority = text.get(start..end).unwrap_or_default();
     let at_sign = authority.iter().rposition(|byte| *byte == b'@')?;
     let colon = authority.iter().position(|byte| *byte == b':')?;
     let host = authority.get(at_sign + 1..).unwrap_or_default();
@@ -231,17 +244,21 @@ pub(super) fn url_credentials(text: &[u8], place: usize) -> Option<(usize, usize
 
 /// The URL whose `://` is at `place`: start and end.
 pub(super) fn url(text: &[u8], place: usize) -> Option<(usize, usize)> {
-    let start = run_back(text, place, |byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let mut end = run(text, place + 3, |byte| byte > b' ' && !b"\"'<>`\\^{}|".contains(&byte));
-    while end > place + 3 && b".,;:!?)]".contains(&at(text, end - 1)) {
-        end -= 1;
-    }
-    let host = text.get(place + 3..end).unwrap_or_default();
-    let host = host.split(|byte| b"/?#".contains(byte)).next().unwrap_or_default();
+    let start = run_back_within(text, place, 64, |byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let allowed = |byte: u8| byte > b' ' && !b"\"'<>`\\^{}|".contains(&byte);
+    let trimmed = |mut end: usize| {
+        while end > place + 3 && b".,;:!?)]".contains(&at(text, end - 1)) {
+            end -= 1;
+        }
+        end
+    };
+    // Its host first: only where that is one the rest is read.
+    let host_end = run_within(text, place + 3, 512, |byte| allowed(byte) && !b"/?#".contains(&byte));
+    let host = text.get(place + 3..trimmed(host_end)).unwrap_or_default();
     (start < place
         && at(text, start).is_ascii_alphabetic()
         && (host.contains(&b'.') || host.starts_with(b"localhost") || host.starts_with(b"[")))
-    .then_some((start, end))
+    .then(|| (start, trimmed(run(text, host_end, allowed))))
 }
 
 /// The host name with a known top-level domain and perhaps a path, written without a scheme, that begins at `start`.

@@ -1,7 +1,7 @@
 //! Phone numbers (ITU-T E.164 and the national ways of writing them). A number in international form, or in the groups of the
 //! North American plan, or with a trunk zero and groups, may stand anywhere; all other digits need a word that says *phone*.
 
-use super::fold::{IGNORABLE, is_word};
+use super::fold::is_word;
 use super::scan::at;
 
 /// How credible a number is by its form.
@@ -129,7 +129,6 @@ fn separator_end(text: &[u8], from: usize, depth: &mut usize) -> Option<usize> {
             b')' if *depth > 0 => *depth -= 1,
             b'(' if *depth == 0 => *depth += 1,
             b' ' | b'-' | b'.' | b'/' => marks += 1,
-            IGNORABLE => {}
             b'<' | b'&' => {
                 position = super::scan::markup(text, position)?.0;
                 continue;

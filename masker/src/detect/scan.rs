@@ -5,7 +5,7 @@
 
 use super::bank::{Card, card, iban_length, is_bic, is_iban};
 use super::context::{Classes, Context, one};
-use super::fold::{IGNORABLE, is_word};
+use super::fold::is_word;
 use super::identifiers::RULES;
 use super::kinds::*;
 use super::rules::{Entry, Index, MAX_LENGTH, Needs, Separators, Verdict};
@@ -86,6 +86,10 @@ pub(super) struct Scan<'a> {
     birth: usize,
     /// What begins before this place is part of a number that has another name than a phone's.
     named: usize,
+    /// The end of the last key that was found.
+    key: usize,
+    /// The end of the last URL that was found.
+    url: usize,
 }
 
 /// At most so many groups are joined.
@@ -93,7 +97,7 @@ const MAX_GROUPS: usize = 10;
 
 impl<'a> Scan<'a> {
     pub(super) fn new(text: &'a [u8], index: &'a Index, context: Context<'a>, hints: Hints) -> Self {
-        Self { text, index, context, hints, found: Vec::new(), tried: 0, sure: 0, birth: 0, named: 0 }
+        Self { text, index, context, hints, found: Vec::new(), tried: 0, sure: 0, birth: 0, named: 0, key: 0, url: 0 }
     }
 
     /// All that is there, overlapping.
@@ -236,31 +240,21 @@ impl<'a> Scan<'a> {
         let (mut groups, mut separators, mut digits) = (0u64, Separators::NONE, 0u64);
         let mut place = start;
         for group in 0..MAX_GROUPS {
-            let mut end;
-            loop {
-                let rest = text.get(place..).unwrap_or_default();
-                let room = compact.get_mut(length..).unwrap_or_default();
-                let mut read = 0;
-                for (byte, cell) in rest.iter().zip(room) {
-                    let upper = upper(*byte);
-                    if upper == 0 {
-                        break;
-                    }
-                    *cell = upper;
-                    digits |= u64::from(upper <= b'9') << (length + read);
-                    read += 1;
-                }
-                length += read;
-                place += read;
-                end = place;
-                while at(text, place) == IGNORABLE {
-                    place += 1;
-                }
-                // What is invisible joins what stands around it.
-                if end == place || upper(at(text, place)) == 0 {
+            let rest = text.get(place..).unwrap_or_default();
+            let room = compact.get_mut(length..).unwrap_or_default();
+            let mut read = 0;
+            for (byte, cell) in rest.iter().zip(room) {
+                let upper = upper(*byte);
+                if upper == 0 {
                     break;
                 }
+                *cell = upper;
+                digits |= u64::from(upper <= b'9') << (length + read);
+                read += 1;
             }
+            length += read;
+            place += read;
+            let end = place;
             let next = at(text, place);
             if upper(next) != 0 {
                 return;
@@ -468,9 +462,12 @@ impl<'a> Scan<'a> {
                 if let Some((start, end)) = net::url_credentials(text, place) {
                     self.add(URL_CREDENTIALS, start, end, rank::SECRET, Basis::Form);
                 }
+                // A URL in a URL belongs to it.
                 if self.hints.classes & one(URL) != 0
+                    && place >= self.url
                     && let Some((start, end)) = net::url(text, place)
                 {
+                    self.url = end;
                     self.add(URL, start, end, rank::ANNOUNCED, Basis::Column);
                 }
             }
@@ -485,26 +482,31 @@ impl<'a> Scan<'a> {
                 {
                     self.add(MAC, start, end, rank::SURE, Basis::Form);
                 } else if byte == b'-' {
-                    self.secret(secret::at_stop(text, place));
+                    self.secret(secret::at_stop(text, place, self.key));
                 }
             }
             b'<' if at(text, place + 1) != b'<' => {}
-            _ => self.secret(secret::at_stop(text, place)),
+            _ => self.secret(secret::at_stop(text, place, self.key)),
         }
     }
 
     fn secret(&mut self, secret: Option<(usize, usize, usize)>) {
         if let Some((class, start, end)) = secret {
+            if class == KEY {
+                self.key = end;
+            }
             self.add(class, start, end, rank::SECRET, if class == MRZ { Basis::Checksum } else { Basis::Form });
         }
     }
 
     fn anchored(&mut self, anchors: Option<&AhoCorasick>) {
         let text = self.text;
+        // Those before were found on another walk.
+        self.key = 0;
         for found in anchors.iter().flat_map(|anchors| anchors.find_iter(text)) {
             let (start, end) = (found.start(), found.end());
             if !matches!(at(text, start), b'B' | b'b' | b'S' | b's') || at(text, start + 1) == b'G' {
-                self.secret(secret::at_anchor(text, start));
+                self.secret(secret::at_anchor(text, start, self.key));
             } else if !self.is_inside_word(start, end) {
                 self.bic(end);
             }
@@ -618,7 +620,6 @@ fn separator(text: &[u8], from: usize) -> Option<(usize, Separators)> {
                 marks += 1;
                 mark = byte;
             }
-            IGNORABLE => {}
             b'<' | b'&' | b'*' => {
                 let (end, byte) = markup(text, place)?;
                 if byte == b' ' {

@@ -4,6 +4,7 @@
 use super::checks::icao;
 use super::fold::is_word;
 use super::kinds::{JWT, KEY, MRZ, PEM};
+use super::net::run_within;
 use super::scan::at;
 
 /// What may follow a key's prefix.
@@ -78,8 +79,9 @@ pub(super) fn anchors() -> Vec<&'static str> {
     keys.chain(["eyJ", "BIC", "Bic", "bic", "SWIFT", "Swift", "swift"]).collect()
 }
 
-/// The secret whose prefix has the byte at `place`, one of `_`, `-`, `=`, `<`: class, start and end.
-pub(super) fn at_stop(text: &[u8], place: usize) -> Option<(usize, usize, usize)> {
+/// The secret whose prefix has the byte at `place`, one of `_`, `-`, `=`, `<`: class, start and end. What stands before `known` is
+/// a part of another key.
+pub(super) fn at_stop(text: &[u8], place: usize, known: usize) -> Option<(usize, usize, usize)> {
     match at(text, place) {
         b'<' => mrz(text, place).map(|(start, end)| (MRZ, start, end)),
         b'-' if text.get(place..).is_some_and(|rest| rest.starts_with(b"-----BEGIN ")) => {
@@ -87,6 +89,7 @@ pub(super) fn at_stop(text: &[u8], place: usize) -> Option<(usize, usize, usize)
         }
         // All these prefixes have a letter before that byte; dates and numbers don't.
         _ if !place.checked_sub(1).is_some_and(|before| at(text, before).is_ascii_alphabetic()) => None,
+        _ if place < known => None,
         byte => KEYS.iter().find_map(|(prefix, rest)| {
             let (stop, offset) = stop(prefix)?;
             let start = place.checked_sub(offset).filter(|_| stop == byte)?;
@@ -95,10 +98,13 @@ pub(super) fn at_stop(text: &[u8], place: usize) -> Option<(usize, usize, usize)
     }
 }
 
-/// What begins with an anchor at `start`.
-pub(super) fn at_anchor(text: &[u8], start: usize) -> Option<(usize, usize, usize)> {
+/// What begins with an anchor at `start`, likewise.
+pub(super) fn at_anchor(text: &[u8], start: usize, known: usize) -> Option<(usize, usize, usize)> {
     if text.get(start..).is_some_and(|rest| rest.starts_with(b"eyJ")) {
         return jwt(text, start).map(|end| (JWT, start, end));
+    }
+    if start < known {
+        return None;
     }
     KEYS.iter().find_map(|(prefix, rest)| key(text, start, prefix, *rest))
 }
@@ -110,10 +116,11 @@ fn key(text: &[u8], start: usize, prefix: &str, rest: Rest) -> Option<(usize, us
         return None;
     }
     let from = start + prefix.len();
+    let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     let (end, count) = match rest {
-        Rest::Upper(count) => (run(text, from, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()), Ok(count)),
-        Rest::Letters(count) => (run(text, from, |byte| byte.is_ascii_alphanumeric()), Ok(count)),
-        Rest::Url(count) => (run(text, from, url_safe), Ok(count)),
+        Rest::Upper(count) => (run_within(text, from, count + 1, upper), Ok(count)),
+        Rest::Letters(count) => (run_within(text, from, count + 1, |byte| byte.is_ascii_alphanumeric()), Ok(count)),
+        Rest::Url(count) => (run_within(text, from, count + 1, url_safe), Ok(count)),
         Rest::UrlFrom(least) => (run(text, from, url_safe), Err(least)),
         Rest::DotsFrom(least) => (run(text, from, |byte| url_safe(byte) || byte == b'.'), Err(least)),
         Rest::Base64From(least) => (run(text, from, base64), Err(least)),
@@ -188,11 +195,13 @@ fn jwt(text: &[u8], start: usize) -> Option<usize> {
 /// expiry.
 fn mrz(text: &[u8], place: usize) -> Option<(usize, usize)> {
     let zone = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'<';
-    let line = |from: usize| (from, run(text, from, zone));
-    let before = text.get(..place)?;
-    let first = before.iter().rposition(|byte| !zone(*byte)).map_or(0, |place| place + 1);
+    // No line is longer than 44; one more shows that it is.
+    let line = |from: usize| (from, run_within(text, from, 45, zone));
+    let far = place.saturating_sub(45);
+    let before = text.get(far..place)?;
+    let first = far + before.iter().rposition(|byte| !zone(*byte)).map_or(0, |place| place + 1);
     let (start, end) = line(first);
-    let next = |end: usize| run(text, end, |byte| byte == b'\r' || byte == b'\n' || byte == b' ');
+    let next = |end: usize| run_within(text, end, 45, |byte| byte == b'\r' || byte == b'\n' || byte == b' ');
     let field = |from: usize, length: usize| text.get(from..from + length).unwrap_or_default();
     let checked = |from: usize, length: usize| icao(field(from, length), at(text, from + length));
     match end - start {

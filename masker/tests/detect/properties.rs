@@ -133,3 +133,111 @@ proptest! {
         prop_assert_eq!(detectors.detect(&wide, None), detectors.detect(&ascii, None));
     }
 }
+
+/// What some rule has to read far from each of its places, over and over. Where that has no bound, a text of this size takes an hour.
+#[test]
+fn the_time_is_linear_in_the_text() {
+    const PIECES: &[&str] = &[
+        "<",
+        "<<A",
+        "1:",
+        "a1:",
+        "1::",
+        "1a:b2:",
+        "1:2:3:4:5:6:7:8:",
+        "::",
+        ":",
+        "SG.",
+        "SG.a-",
+        "xoxb-",
+        "sk_live_",
+        "AKIA ",
+        "AKIAAKIA",
+        "whsec_",
+        "eyJ",
+        "eyJ.",
+        "eyJhbGciOiJI.",
+        "://",
+        "a://",
+        "a.b://",
+        "a://b.c",
+        "a@",
+        "a.",
+        "@",
+        "a@b.",
+        "a-",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN ",
+        "-",
+        "1",
+        "1 ",
+        "1-",
+        "1.",
+        "1.1.",
+        "00:",
+        "DE89 ",
+        "DE89",
+        "<b>",
+        "&nbsp;",
+        "&#45;",
+        "ssn ",
+        "born ",
+        "\u{200b}",
+        "1\u{200b}",
+        "é",
+        "日",
+        "4111 1111 1111 1111 ",
+        "BIC ",
+        "swift",
+        "AA",
+        "AAAA1",
+    ];
+    const COLUMNS: &[Option<&str>] = &[None, Some("url"), Some("ip_address"), Some("bic"), Some("mac"), Some("phone")];
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let detectors = Detectors::builtin();
+        for piece in PIECES {
+            let text = piece.repeat(600_000 / piece.len());
+            for column in COLUMNS {
+                let hint = column.map(|column| detectors.hint(column));
+                detectors.detect(&text, hint.as_ref());
+                done.send((*piece, *column)).unwrap();
+            }
+        }
+    });
+    let mut last = ("", None);
+    for _ in 0..PIECES.len() * COLUMNS.len() {
+        last = wait.recv_timeout(std::time::Duration::from_secs(60)).unwrap_or_else(|_| panic!("stuck after {last:?}"));
+    }
+}
+
+/// A character that nobody sees hides nothing, wherever in an identifier it stands.
+#[test]
+fn what_is_not_seen_hides_nothing() {
+    let detectors = Detectors::builtin();
+    for (text, class) in [
+        ("ada@example.org", "pii.email"),
+        ("10.0.0.1", "net.ip"),
+        ("2001:db8::1", "net.ip"),
+        ("DE89370400440532013000", "fin.iban"),
+        ("4111111111111111", "fin.card"),
+        ("+14155550132", "pii.phone"),
+        ("00:1A:2B:3C:4D:5E", "net.mac"),
+    ] {
+        let length = text.chars().count();
+        for hidden in ['\u{200b}', '\u{ad}', '\u{200e}', '\u{2060}', '\u{feff}'] {
+            for at in 1..length {
+                let parted: String = [&text[..at], &text[at..]].join(&hidden.to_string());
+                let found = detectors.detect(&parted, None);
+                let found = found.iter().map(|hit| (hit.class, hit.start, hit.end)).collect::<Vec<_>>();
+                assert_eq!(found, [(class, 0, length + 1)], "{}", parted.escape_debug());
+            }
+            let between = text.chars().map(String::from).collect::<Vec<_>>().join(&hidden.to_string());
+            let found = detectors.detect(&between, None);
+            assert_eq!((found.len(), found[0].class, found[0].start), (1, class, 0), "{}", between.escape_debug());
+        }
+    }
+    // In scripts that part their words so, they stay parted.
+    let found = detectors.detect("abc\u{200b}4111111111111111\u{200b}abc", None);
+    assert_eq!(found.iter().map(|hit| (hit.class, hit.start, hit.end)).collect::<Vec<_>>(), [("fin.card", 4, 20)]);
+}
