@@ -140,7 +140,7 @@ pub(crate) fn push_date(days: i64, out: &mut String) {
 /// Appends [`format_time`].
 pub(crate) fn push_time(micros: i64, out: &mut String) {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    // A time of day is never negative: no source lets one through.
+    // A time of day is never negative: polars makes null of what is none.
     let seconds = seconds.unsigned_abs();
     push_digits(seconds / 3600, 2, out);
     for part in [seconds / 60 % 60, seconds % 60] {

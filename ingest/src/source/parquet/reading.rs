@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use countersign_masker::schema::ColumnType;
 use polars::prelude::{
-    Column, CompatLevel, DataFrame, DataType, IntoColumn, IntoSeries, PolarsError, PolarsResult, SchemaExt, Series,
-    StructChunked, TimeUnit, TimeZone, polars_bail,
+    Column, CompatLevel, DataFrame, DataType, IntoColumn, IntoSeries, PolarsResult, SchemaExt, Series, StructChunked,
+    TimeUnit, TimeZone,
 };
 use polars::series::IsSorted;
 use polars_io::ipc::IpcStreamWriter;
@@ -157,27 +157,8 @@ impl ParquetFile {
 /// The column in the representation of its type.
 fn represented(column: &Column, ty: &ColumnType) -> PolarsResult<Column> {
     let mut series = cast(column.as_materialized_series(), ty)?;
-    if !has_times_of_a_day(&series)? {
-        polars_bail!(OutOfBounds: "a time before or after its day");
-    }
     series.set_sorted_flag(IsSorted::Not);
     Ok(series.into_column())
-}
-
-/// Whether every time of day, in lists and structs too, is one.
-fn has_times_of_a_day(series: &Series) -> PolarsResult<bool> {
-    Ok(match series.dtype() {
-        DataType::Time => {
-            let nanos = series.to_physical_repr();
-            nanos.i64()?.iter().flatten().all(|nanos| (0..86_400_000_000_000).contains(&nanos))
-        }
-        DataType::List(_) => has_times_of_a_day(&series.list()?.get_inner())?,
-        DataType::Struct(_) => {
-            let fields = series.struct_()?.fields_as_series();
-            fields.iter().try_fold(true, |all, field| Ok::<_, PolarsError>(all & has_times_of_a_day(field)?))?
-        }
-        _ => true,
-    })
 }
 
 fn cast(series: &Series, ty: &ColumnType) -> PolarsResult<Series> {

@@ -154,18 +154,6 @@ fn what_ends_the_reading_process_ends_nothing_else() {
 }
 
 #[test]
-fn a_time_is_of_a_day() {
-    let folder = tempfile::tempdir().unwrap();
-    let times = |nanos: &[i64]| Int64Chunked::from_vec("c".into(), nanos.to_vec()).into_time().into_series();
-    assert_eq!(read(folder.path(), &file(times(&[0, 86_399_999_999_999]))).unwrap(), 2);
-    for nanos in [-1, 86_400_000_000_000] {
-        check(&file(times(&[nanos])));
-        let list = [Some(times(&[5, nanos]))].into_iter().collect::<ListChunked>();
-        check(&file(list.into_series()));
-    }
-}
-
-#[test]
 fn what_is_cut_off_while_it_is_read_ends_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.parquet");
