@@ -1,5 +1,5 @@
 //! The command line. Each command is a few lines over [`client`](crate::client) or [`service`](crate::service); what it prints
-//! is for people, and with `--json` for programs.
+//! is for people, and for programs where a command has `--json`.
 
 mod admin;
 pub(crate) mod approvals;

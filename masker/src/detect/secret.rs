@@ -67,6 +67,9 @@ const KEYS: &[(&str, Rest)] = &[
     ("hooks.slack.com/services/", Rest::Base64From(30)),
 ];
 
+/// The names of the secret half of an AWS key, which has no prefix, without their first letter.
+const AWS_NAMES: [&str; 3] = ["ecret_access_key", "ECRET_ACCESS_KEY", "ecretAccessKey"];
+
 /// The byte of a prefix that the scan stops at anyway, and its place; the others are looked for as a whole.
 fn stop(prefix: &str) -> Option<(u8, usize)> {
     let place = prefix.bytes().position(|byte| b"_-=".contains(&byte))?;
@@ -76,7 +79,7 @@ fn stop(prefix: &str) -> Option<(u8, usize)> {
 /// The literals by which the rest is found: keys without such a byte, JSON Web Tokens, and the words before a BIC.
 pub(super) fn anchors() -> Vec<&'static str> {
     let keys = KEYS.iter().map(|(prefix, _)| *prefix).filter(|prefix| stop(prefix).is_none());
-    keys.chain(["eyJ", "BIC", "Bic", "bic", "SWIFT", "Swift", "swift"]).collect()
+    keys.chain(AWS_NAMES).chain(["eyJ", "BIC", "Bic", "bic", "SWIFT", "Swift", "swift"]).collect()
 }
 
 /// The secret whose prefix has the byte at `place`, one of `_`, `-`, `=`, `<`: class, start and end. What stands before `known` is
@@ -106,7 +109,17 @@ pub(super) fn at_anchor(text: &[u8], start: usize, known: usize) -> Option<(usiz
     if start < known {
         return None;
     }
-    KEYS.iter().find_map(|(prefix, rest)| key(text, start, prefix, *rest))
+    let key = KEYS.iter().find_map(|(prefix, rest)| key(text, start, prefix, *rest));
+    key.or_else(|| aws_secret(text, start).map(|(start, end)| (KEY, start, end)))
+}
+
+/// The secret half of an AWS key behind its name: forty letters, digits, `/` and `+`.
+fn aws_secret(text: &[u8], start: usize) -> Option<(usize, usize)> {
+    let name = AWS_NAMES.iter().find(|name| text.get(start..).is_some_and(|rest| rest.starts_with(name.as_bytes())))?;
+    let behind = start + name.len();
+    let from = run_within(text, behind, 8, |byte| b" \t\"'=:>".contains(&byte));
+    let end = run_within(text, from, 41, |byte| byte.is_ascii_alphanumeric() || byte == b'/' || byte == b'+');
+    (from > behind && end - from == 40 && !is_word(at(text, end))).then_some((from, end))
 }
 
 fn key(text: &[u8], start: usize, prefix: &str, rest: Rest) -> Option<(usize, usize, usize)> {

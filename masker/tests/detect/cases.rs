@@ -198,6 +198,14 @@ fn keys_of_every_issuer() {
     for prefix in ["AKIA", "ASIA", "AROA", "AIDA", "ABIA", "ACCA"] {
         check(&format!("key «secret.key:{prefix}IOSFODNN7EXAMPLE» end, {prefix}IOSFODNN7EXAMPL"));
     }
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    for before in
+        ["aws_secret_access_key = ", "AWS_SECRET_ACCESS_KEY=", "\"SecretAccessKey\": \"", "secretAccessKey: '"]
+    {
+        check(&format!("{before}«secret.key:{secret}»\n"));
+        check(&format!("{before}{secret}x"));
+        check(&format!("{before}{}", &secret[1..]));
+    }
 }
 
 /// Numbers with right check digits, made at random, in the words of their countries; the last line of each pair has a wrong digit.

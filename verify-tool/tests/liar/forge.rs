@@ -15,6 +15,7 @@ use std::rc::Rc;
 pub(crate) type Hash = [u8; 32];
 
 pub(crate) const ORIGIN: &str = "ledger.example/liar";
+const WITNESS: &str = "witness.example/liar";
 /// The ledger's first second.
 pub(crate) const START: u64 = 1_763_931_600;
 
@@ -82,6 +83,22 @@ pub(crate) fn log_key() -> (String, [u8; 4]) {
     let typed = [&[1][..], &public].concat();
     let id = sha(&[ORIGIN.as_bytes(), b"\n", &typed]);
     (format!("{ORIGIN}+{}+{}", hex(&id[..4]), STANDARD.encode(typed)), [id[0], id[1], id[2], id[3]])
+}
+
+/// A witness, as a tlog-policy names it.
+pub(crate) fn witness_key() -> (String, [u8; 4]) {
+    let typed = [&[4][..], &key(WITNESS).verifying_key().to_bytes()].concat();
+    let id = sha(&[WITNESS.as_bytes(), b"\n", &typed]);
+    (format!("{WITNESS}+{}+{}", hex(&id[..4]), STANDARD.encode(typed)), [id[0], id[1], id[2], id[3]])
+}
+
+/// The line of a witness under a signed checkpoint (C2SP tlog-cosignature).
+pub(crate) fn cosignature(checkpoint: &str) -> String {
+    let (body, _) = checkpoint.split_once("\n\n").unwrap();
+    let time = 1_763_931_600_u64;
+    let signature = key(WITNESS).sign(format!("cosignature/v1\ntime {time}\n{body}\n").as_bytes()).to_bytes();
+    let bytes = [&witness_key().1[..], &time.to_be_bytes(), &signature].concat();
+    format!("— {WITNESS} {}\n", STANDARD.encode(bytes))
 }
 
 /// A checkpoint, signed by the ledger's key.

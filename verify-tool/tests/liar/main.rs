@@ -16,7 +16,7 @@ mod forge;
 mod lies;
 mod tale;
 
-use forge::{Hash, J, Ledger, checkpoint, log_key, put};
+use forge::{Hash, J, Ledger, checkpoint, cosignature, log_key, put, witness_key};
 use lies::LIES;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -169,6 +169,33 @@ fn another_history_is_found_by_one_older_checkpoint() {
         let code = if kept_size > size { "rolled-back" } else { "fork" };
         assert_eq!((exit, broken(&report)), (1, vec![code]), "seed {seed}, {kept_size} of {size}: {report:#}");
         assert_eq!(report["findings"][0]["file"], path.to_str().unwrap(), "seed {seed}");
+    });
+}
+
+#[test]
+fn another_history_is_found_by_a_witness() {
+    each(setting("COUNTERSIGN_LIES", 60) / 2, |seed| {
+        let (mut dice, tale) = (Dice(seed ^ 0x0f0f), Tale::random(seed));
+        let (dir, again, desk) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        written(&tale, dir.path());
+        written(&rewritten(&tale, &mut dice).0, again.path());
+        let policy = desk.path().join("policy");
+        let (log_key, witness) = (log_key().0, witness_key().0);
+        put(&policy, format!("log {log_key}\nwitness w {witness}\ngroup g all w\nquorum g\n"));
+        let asked = |dir: &Path| log(dir, &["--policy", policy.to_str().unwrap()]);
+        let head = |dir: &Path| std::fs::read_to_string(dir.join("checkpoint")).unwrap();
+        // The witness has seen the true history, and it alone.
+        let line = cosignature(&head(dir.path()));
+        put(&dir.path().join("checkpoint"), head(dir.path()) + &line);
+        let (exit, report) = asked(dir.path());
+        assert_eq!(exit, 0, "seed {seed}: {report:#}");
+        // Nobody cosigned the other, and the line of the true one doesn't fit it.
+        let (exit, report) = asked(again.path());
+        assert_eq!((exit, &report["findings"][0]["code"]), (3, &"witness-quorum".into()), "seed {seed}: {report:#}");
+        put(&again.path().join("checkpoint"), head(again.path()) + &line);
+        let (exit, report) = asked(again.path());
+        assert_eq!((exit, broken(&report)), (1, vec!["cosignature"]), "seed {seed}: {report:#}");
     });
 }
 
