@@ -44,6 +44,9 @@ impl<E: Into<Fault>> From<E> for Stop {
 
 impl From<SourceError> for Stop {
     fn from(error: SourceError) -> Self {
+        if let SourceError::Interrupted(what) = error {
+            return Self::Fault(Fault::Other(what));
+        }
         let reason = match error.reason() {
             "unknown_table" => Reason::SchemaChanged,
             word => Reason::from_word(word).unwrap_or(Reason::SourceFailed),

@@ -233,6 +233,9 @@ pub enum SourceError {
     /// The store cannot be reached, refuses us, or went away.
     #[error("{0}")]
     Unavailable(String),
+    /// Reading was broken off from outside, as when the service is stopped: it is to be done again.
+    #[error("{0}")]
+    Interrupted(String),
     /// The plan's seconds ran out.
     #[error("the source took longer than {seconds} s")]
     Timeout {
@@ -268,7 +271,7 @@ impl SourceError {
             Self::UnknownTable(_) => "unknown_table",
             Self::SchemaChanged { .. } => "schema_changed",
             Self::UnsupportedType { .. } => "unsupported_type",
-            Self::Unavailable(_) => "source_unavailable",
+            Self::Unavailable(_) | Self::Interrupted(_) => "source_unavailable",
             Self::Timeout { .. } => "source_timeout",
             Self::Failed(_) => "source_failed",
             Self::TooManyRows { .. } => "too_many_rows",

@@ -8,6 +8,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,9 @@ pub(crate) const COMMAND: &str = "read-parquet";
 
 /// The exit code of a process that took longer than it might.
 const TOO_LATE: i32 = 75;
+
+/// The signals by which somebody ends a process, which say nothing about the file: HUP, INT, QUIT, TERM.
+const STOPPED: [i32; 4] = [1, 2, 3, 15];
 
 /// How long the columns of a file may take to be read, in seconds.
 const COLUMNS_SECONDS: u64 = 60;
@@ -108,6 +112,8 @@ impl Reading {
         }
         // What a panic of polars says may repeat what is in the file.
         command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        // What a terminal sends to the service is not for it.
+        command.process_group(0);
         let mut process = command.spawn().map_err(failed)?;
         let out = process.stdout.take().ok_or_else(|| failed(std::io::Error::other("it has no output")))?;
         Ok(Self { name: name.to_owned(), process, out: BufReader::new(out), seconds })
@@ -120,10 +126,13 @@ impl Reading {
                 Err(SourceError::Malformed(format!("`{}` {what}", self.name)))
             }
             Ok(message) => Ok(message),
-            Err(_) if self.process.wait().is_ok_and(|status| status.code() == Some(TOO_LATE)) => {
-                Err(SourceError::Timeout { seconds: self.seconds })
-            }
-            Err(_) => Err(self.contradicts()),
+            Err(_) => Err(match self.process.wait().map(|status| (status.code(), status.signal())) {
+                Ok((Some(TOO_LATE), _)) => SourceError::Timeout { seconds: self.seconds },
+                Ok((_, Some(signal))) if STOPPED.contains(&signal) => {
+                    SourceError::Interrupted(format!("`{}`: the process that read it was stopped", self.name))
+                }
+                _ => self.contradicts(),
+            }),
         }
     }
 

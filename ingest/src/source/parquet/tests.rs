@@ -8,6 +8,7 @@ use polars_parquet_format::thrift::protocol::{TCompactInputProtocol, TCompactOut
 use polars_parquet_format::{ColumnMetaData, FieldRepetitionType, FileMetaData, PageHeader, SchemaElement};
 
 use super::*;
+use crate::pipeline::chunk::Stop;
 
 /// A file of one column `c` in one row group.
 fn file(column: Series) -> Vec<u8> {
@@ -172,6 +173,28 @@ fn what_is_cut_off_while_it_is_read_ends_nothing_else() {
         }
     };
     assert_eq!(error.reason(), "malformed_source", "{error}");
+}
+
+/// A request must not come to nothing because the service is stopped, which may stop the reading process first.
+#[test]
+fn what_is_stopped_from_outside_is_to_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.parquet");
+    let mut frame = df!("c" => (0..1_000_000_i64).map(|at| at * at % 1_000_003).collect::<Vec<_>>()).unwrap();
+    ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
+    let columns = columns("c.parquet", File::open(&path).unwrap()).unwrap();
+    let mut file = ParquetRows::open("c.parquet", File::open(&path).unwrap(), &columns, 60).unwrap();
+    assert!(file.next_frame().unwrap().is_some());
+    let pid = file.reading.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let error = loop {
+        match file.next_frame() {
+            Ok(frame) => assert!(frame.is_some(), "it was read to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SourceError::Interrupted(_)), "{error}");
+    assert!(matches!(Stop::from(error), Stop::Fault(_)));
 }
 
 #[test]
