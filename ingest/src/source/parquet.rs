@@ -112,8 +112,8 @@ impl Reading {
         }
         // What a panic of polars says may repeat what is in the file.
         command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
-        // What a terminal sends to the service is not for it.
-        command.process_group(0);
+        // What a terminal sends to the service is not for it, and neither is what the environment holds, credentials among it.
+        command.process_group(0).env_clear();
         let mut process = command.spawn().map_err(failed)?;
         let out = process.stdout.take().ok_or_else(|| failed(std::io::Error::other("it has no output")))?;
         Ok(Self { name: name.to_owned(), process, out: BufReader::new(out), seconds })

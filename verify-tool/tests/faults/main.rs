@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
-use countersign_ledger::tlog::{Epochs, VerifierKey};
+use countersign_ledger::tlog::{CosignerKey, Epochs, Note, Policy, VerifierKey};
 use countersign_verify::export::{Export, Fetched, Files, Listed};
 use countersign_verify::finding::Verdict;
 use countersign_verify::log::{self, Options};
@@ -270,6 +270,37 @@ fn every_fault_in_an_export_is_found_and_named() {
         assert!(names(&report, &touched), "seed {seed}: {what} in {touched:?} is found elsewhere: {report}");
     });
     println!("{count} faults in an export of {} files", evidence.export.len());
+}
+
+#[test]
+fn every_fault_in_a_cosignature_is_found() {
+    let evidence = Evidence::load();
+    let witness = CosignerKey::generate_from_seed("witness.example/faults", &[9; 32]).unwrap();
+    let policy = format!("log {}\nwitness w {}\ngroup g all w\nquorum g\n", evidence.key, witness.verifier());
+    let head = &evidence.export["checkpoint"];
+    let mut note = Note::parse(head).unwrap();
+    note.signatures.push(witness.cosign(&note.text, 1_763_931_600));
+    let cosigned = note.encode().unwrap();
+    let line = cosigned.strip_prefix(head.as_slice()).unwrap();
+    let check = |line: &[u8]| {
+        let mut export = evidence.export.clone();
+        export.insert("checkpoint".into(), Arc::new([head.as_slice(), line].concat()));
+        let options =
+            Options { policy: Some(Policy::decode(policy.as_bytes()).unwrap()), ..Options::new(evidence.key.clone()) };
+        log::check(&Export::of(Memory(export)), &options, &mut (), |_, _| {})
+    };
+    assert_eq!(check(line).exit, 0);
+    each(count(400) / 4, |seed| {
+        let (bad, what) = spoiled(line, &mut Dice(seed));
+        if bad == line {
+            return;
+        }
+        let begun = Instant::now();
+        let report = check(&bad);
+        assert!(begun.elapsed() < Duration::from_secs(10), "seed {seed}: {what} took too long");
+        assert_ne!(report.exit, 0, "seed {seed}: {what} is not found");
+        assert!(names(&report, &["checkpoint".to_owned()]), "seed {seed}: {what} is found elsewhere: {report}");
+    });
 }
 
 #[test]
