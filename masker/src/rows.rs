@@ -144,30 +144,11 @@ fn quoted(out: &mut String, write: impl FnOnce(&mut String)) {
 }
 
 fn quote(text: &str, out: &mut String) {
-    quoted(out, |out| {
-        // Without an early end, many bytes are looked at at once.
-        if text.bytes().fold(true, |all, byte| all & (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
-            out.push_str(text);
-        } else {
-            text.chars().for_each(|char| escape(char, out));
-        }
-    });
-}
-
-fn escape(char: char, out: &mut String) {
-    match char {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\u{8}' => out.push_str("\\b"),
-        '\u{c}' => out.push_str("\\f"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        control if control < ' ' => {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\\u{:04x}", u32::from(control));
-        }
-        other => out.push(other),
+    // Without an early end, many bytes are looked at at once.
+    if text.bytes().fold(true, |all, byte| all & (byte >= b' ') & (byte != b'"') & (byte != b'\\')) {
+        quoted(out, |out| out.push_str(text));
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
     }
 }
 

@@ -10,7 +10,7 @@ fn ascii(text: &[u8], start: usize, end: usize) -> &str {
     text.get(start..end).and_then(|part| std::str::from_utf8(part).ok()).unwrap_or_default()
 }
 
-fn run(text: &[u8], from: usize, allowed: impl Fn(u8) -> bool) -> usize {
+pub(super) fn run(text: &[u8], from: usize, allowed: impl Fn(u8) -> bool) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     from + rest.iter().position(|byte| !allowed(*byte)).unwrap_or(rest.len())
 }
@@ -26,7 +26,7 @@ pub(super) fn run_within(text: &[u8], from: usize, most: usize, allowed: impl Fn
 }
 
 /// [`run_back`] over at most so many bytes.
-fn run_back_within(text: &[u8], to: usize, most: usize, allowed: impl Fn(u8) -> bool) -> usize {
+pub(super) fn run_back_within(text: &[u8], to: usize, most: usize, allowed: impl Fn(u8) -> bool) -> usize {
     let from = to.saturating_sub(most);
     from + run_back(text.get(from..to).unwrap_or_default(), to - from, allowed)
 }

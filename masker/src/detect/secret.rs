@@ -4,7 +4,7 @@
 use super::checks::icao;
 use super::fold::is_word;
 use super::kinds::{JWT, KEY, MRZ, PEM};
-use super::net::run_within;
+use super::net::{run, run_back_within, run_within};
 use super::scan::at;
 
 /// What may follow a key's prefix.
@@ -145,11 +145,6 @@ fn key(text: &[u8], start: usize, prefix: &str, rest: Rest) -> Option<(usize, us
     fits.then_some((KEY, start, end))
 }
 
-fn run(text: &[u8], from: usize, allowed: impl Fn(u8) -> bool) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    from + rest.iter().position(|byte| !allowed(*byte)).unwrap_or(rest.len())
-}
-
 fn url_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
@@ -210,10 +205,7 @@ fn mrz(text: &[u8], place: usize) -> Option<(usize, usize)> {
     let zone = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'<';
     // No line is longer than 44; one more shows that it is.
     let line = |from: usize| (from, run_within(text, from, 45, zone));
-    let far = place.saturating_sub(45);
-    let before = text.get(far..place)?;
-    let first = far + before.iter().rposition(|byte| !zone(*byte)).map_or(0, |place| place + 1);
-    let (start, end) = line(first);
+    let (start, end) = line(run_back_within(text, place, 45, zone));
     let next = |end: usize| run_within(text, end, 45, |byte| byte == b'\r' || byte == b'\n' || byte == b' ');
     let field = |from: usize, length: usize| text.get(from..from + length).unwrap_or_default();
     let checked = |from: usize, length: usize| icao(field(from, length), at(text, from + length));

@@ -77,27 +77,28 @@ pub(crate) fn token(typ: &str, kid: &str, hand: &str, claims: &Value) -> (String
     (input.clone(), format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-/// The ledger's key in its text form, and the key id.
-pub(crate) fn log_key() -> (String, [u8; 4]) {
-    let public = key(ORIGIN).verifying_key().to_bytes();
-    let typed = [&[1][..], &public].concat();
-    let id = sha(&[ORIGIN.as_bytes(), b"\n", &typed]);
-    (format!("{ORIGIN}+{}+{}", hex(&id[..4]), STANDARD.encode(typed)), [id[0], id[1], id[2], id[3]])
+/// A key of that type in its text form, and the key id (C2SP signed-note).
+fn text_key(name: &str, kind: u8) -> (String, [u8; 4]) {
+    let typed = [&[kind][..], &key(name).verifying_key().to_bytes()].concat();
+    let id = sha(&[name.as_bytes(), b"\n", &typed]);
+    (format!("{name}+{}+{}", hex(&id[..4]), STANDARD.encode(typed)), [id[0], id[1], id[2], id[3]])
 }
 
-/// A witness, as a tlog-policy names it.
+/// The ledger's.
+pub(crate) fn log_key() -> (String, [u8; 4]) {
+    text_key(ORIGIN, 1)
+}
+
+/// A witness's.
 pub(crate) fn witness_key() -> (String, [u8; 4]) {
-    let typed = [&[4][..], &key(WITNESS).verifying_key().to_bytes()].concat();
-    let id = sha(&[WITNESS.as_bytes(), b"\n", &typed]);
-    (format!("{WITNESS}+{}+{}", hex(&id[..4]), STANDARD.encode(typed)), [id[0], id[1], id[2], id[3]])
+    text_key(WITNESS, 4)
 }
 
 /// The line of a witness under a signed checkpoint (C2SP tlog-cosignature).
 pub(crate) fn cosignature(checkpoint: &str) -> String {
     let (body, _) = checkpoint.split_once("\n\n").unwrap();
-    let time = 1_763_931_600_u64;
-    let signature = key(WITNESS).sign(format!("cosignature/v1\ntime {time}\n{body}\n").as_bytes()).to_bytes();
-    let bytes = [&witness_key().1[..], &time.to_be_bytes(), &signature].concat();
+    let signature = key(WITNESS).sign(format!("cosignature/v1\ntime {START}\n{body}\n").as_bytes()).to_bytes();
+    let bytes = [&witness_key().1[..], &START.to_be_bytes(), &signature].concat();
     format!("— {WITNESS} {}\n", STANDARD.encode(bytes))
 }
 
